@@ -1,0 +1,53 @@
+"""A stack of Transformer layers over each user's events. Vaswani et al., NeurIPS 2017, arXiv:1706.03762."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from hpgr.core.batch import History
+from hpgr.core.errors import ConfigError
+from hpgr.core.jagged import Jagged
+from hpgr.nn.position import TimeAwarePosition
+from hpgr.nn.transformer_layer import TransformerLayer
+from hpgr.ops.attention import MaskRule
+
+
+class AttentionEncoder(nn.Module):
+    """Causal (each event sees itself and what came before) or bidirectional; a final norm."""
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """``position`` None where the tokens already carry their place. ``dropout`` acts on the input."""
+
+        layer: TransformerLayer.Config
+        num_layers: int = 2
+        causal: bool = True
+        position: TimeAwarePosition.Config | None = None
+        dropout: float = 0.0
+
+        def __post_init__(self) -> None:
+            if self.num_layers < 1:
+                raise ConfigError(f"num_layers ({self.num_layers}) must be at least 1")
+
+        def build(self, *, dim: int) -> AttentionEncoder:
+            return AttentionEncoder(self, dim)
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__()
+        self.position = config.position.build(dim=dim) if config.position else None
+        self.layers = nn.ModuleList(config.layer.build(dim=dim) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.rule = MaskRule(causal=config.causal)
+
+    def forward(self, x: Jagged, history: History) -> Jagged:
+        """``(T, D)`` to ``(T, D)``."""
+        values = x.values
+        if self.position is not None:
+            values = values + self.position.for_history(history.user_offsets, history.time_ms, history.now_ms)
+        states = x.with_values(self.dropout(values))
+        for layer in self.layers:
+            states = layer(states, self.rule)
+        return states.with_values(self.norm(states.values))

@@ -1,0 +1,125 @@
+"""HSTU layers in which candidates read the history, densely or through the events they prefer.
+
+Zhai et al., ICML 2024, arXiv:2402.17152 (layer, joint scoring of candidates); Chen et al., WWW 2026, arXiv:2603.00980
+(preference-guided sparse attention). Departs: see ``docs/models/hpgr.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from hpgr.core.batch import Candidates, History
+from hpgr.core.errors import ConfigError
+from hpgr.core.jagged import Jagged
+from hpgr.encoders import Signal
+from hpgr.nn.hstu_layer import HstuLayer
+from hpgr.nn.preference import PreferenceSelector
+from hpgr.nn.relative_bias import RelativeBias
+from hpgr.nn.session_rows import SessionRows
+from hpgr.ops.attention import MaskRule, attention
+from hpgr.ops.candidate_attention import candidate_attention
+from hpgr.ops.listed_attention import listed_attention
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A history as candidates read it: keys and values ``[T, H, K]`` of every layer."""
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+
+
+class HstuEncoder(nn.Module):
+    """Candidate states ``[C, D]``; ``forward`` is ``read(remember(...))``, and the memory can be kept between requests."""
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """``selection`` None: candidates read the whole history (dense). ``gate``: how a selection acts on the weights:
+        ``multiplicative`` A ⊙ G (unselected events are not read) or ``additive`` A ⊙ (1 + β G), β per head from
+        ``beta_start``. ``rows``: None for dense causal history rows, or the session-sparse lists. ``read_history`` False:
+        the no-history control."""
+
+        layer: HstuLayer.Config
+        num_layers: int = 2
+        selection: PreferenceSelector.Config | None = None
+        gate: Literal["multiplicative", "additive"] = "additive"
+        beta_start: float = 1.0
+        rows: SessionRows | None = None
+        bias: RelativeBias.Config | None = None
+        read_history: bool = True
+
+        def __post_init__(self) -> None:
+            if self.num_layers < 1:
+                raise ConfigError(f"num_layers ({self.num_layers}) must be at least 1")
+            if self.bias is not None and self.rows is not None:
+                raise ConfigError("bias (given) must be None with session-sparse rows; set rows to None or drop the bias")
+
+        def build(self, *, dim: int) -> HstuEncoder:
+            return HstuEncoder(self, dim)
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(config.layer.build(dim=dim) for _ in range(config.num_layers))
+        self.selector = config.selection.build() if config.selection else None
+        self.bias = config.bias.build() if config.bias else None
+        additive = config.selection is not None and config.gate == "additive"
+        heads = config.layer.num_heads
+        self.beta_LH = nn.Parameter(torch.full((config.num_layers, heads), config.beta_start)) if additive else None
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(
+        self, x: Jagged, x_candidates: Jagged, history: History, candidates: Candidates, signal: Signal
+    ) -> Tensor:
+        """``[C, D]``."""
+        return self.read(self.remember(x, history, signal), x_candidates, history, candidates, signal)
+
+    def remember(self, x: Jagged, history: History, signal: Signal) -> Memory:
+        """Run the history rows; they never depend on candidates."""
+        keys, values = [], []
+        listed = None
+        if self.config.rows is not None:
+            listed = self.config.rows(signal.history_TD, history.user_offsets, history.session_offsets)
+        bias = self.bias.between(history.time_ms, history.time_ms) if self.bias is not None else None
+        for depth, layer in enumerate(self.layers):
+            u, q, k, v = layer.project(x.values)
+            keys.append(k)
+            values.append(v)
+            if depth + 1 == len(self.layers):
+                break
+            how = {"weights": "silu", "normaliser": layer.normaliser, "scale": layer.scale}
+            if listed is None:
+                read = attention(q, k, v, x.offsets, rule=MaskRule(causal=True), bias=bias, **how)
+            else:
+                read = listed_attention(q, k, v, *listed, **how)
+            x = x.with_values(layer.finish(read, u, x.values))
+        return Memory(tuple(keys), tuple(values))
+
+    def read(
+        self, memory: Memory, x_candidates: Jagged, history: History, candidates: Candidates, signal: Signal
+    ) -> Tensor:
+        """Run the candidate rows against a remembered history: ``[C, D]``."""
+        x_CD = x_candidates.values
+        rows = self.selected(history, candidates, signal)
+        for depth, layer in enumerate(self.layers):
+            u, q, k, v = layer.project(x_CD)
+            attended = self._read_layer(depth, (q, k, v), memory, (history, candidates), rows)
+            x_CD = layer.finish(attended, u, x_CD)
+        return self.norm(x_CD)
+
+    def selected(self, history: History, candidates: Candidates, signal: Signal) -> tuple[Tensor, Tensor] | None:
+        """``(rows_CW, gate_CW)``: the history events each candidate prefers and their weights; None when dense."""
+        if self.selector is None:
+            return None
+        return self.selector(
+            signal.candidates_CD,
+            signal.history_TD,
+            history.user_offsets,
+            candidates.offsets,
+            cold_C=signal.cold_C,
+            session_T=history.session_of_event(),
+        )

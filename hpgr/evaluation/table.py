@@ -1,0 +1,103 @@
+"""Result cards as a table, for Markdown and for terminals; the one place that formats numbers.
+
+Cards that answer unlike questions never share a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from hpgr.evaluation.card import ResultCard
+from hpgr.evaluation.intervals import Interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CardGroup:
+    """Cards of one certificate and one protocol."""
+
+    cards: tuple[ResultCard, ...]
+
+    @property
+    def title(self) -> str:
+        """``data · candidates · certificate``."""
+        card = self.cards[0]
+        name = str(card.data.get("name", "unnamed data"))
+        return f"{name} · {card.protocol.candidates} · certificate {card.certificate.hash[:12]}"
+
+    @property
+    def metrics(self) -> list[str]:
+        """Every metric that a card of the group has, in the order of first appearance."""
+        return list(dict.fromkeys(name for card in self.cards for name in card.metrics))
+
+    def cells(self) -> list[list[str]]:
+        """A row a card: the model's name, then each metric, ``–`` where the card lacks it."""
+        return [
+            [card.model, *(formatted(card.metrics.get(name)) for name in self.metrics)] for card in self.cards
+        ]
+
+
+def groups(cards: Sequence[ResultCard]) -> list[CardGroup]:
+    """The cards by question, in the order of first appearance."""
+    found: list[list[ResultCard]] = []
+    for card in cards:
+        home = next((group for group in found if group[0].comparable(card)), None)
+        if home is None:
+            found.append([card])
+        else:
+            home.append(card)
+    return [CardGroup(cards=tuple(group)) for group in found]
+
+
+def number(value: float | None) -> str:
+    """A metric for people: four decimals below 10, thousands separated above; ``–`` for what has no value.
+
+    >>> number(0.12345), number(12345.6), number(None)
+    ('0.1235', '12,346', '–')
+    """
+    if value is None or value != value:
+        return "–"
+    size = abs(value)
+    return f"{value:.4f}" if size < 10 else f"{value:,.1f}" if size < 1000 else f"{value:,.0f}"
+
+
+def formatted(interval: Interval | None) -> str:
+    """``value [low, high]``, or the value alone where there is no interval.
+
+    >>> formatted(Interval(value=0.5, low=0.4, high=0.6, num_users=10))
+    '0.5000 [0.4000, 0.6000]'
+    """
+    if interval is None or interval.low is None or interval.high is None:
+        return number(interval.value if interval else None)
+    return f"{number(interval.value)} [{number(interval.low)}, {number(interval.high)}]"
+
+
+def markdown(cards: Sequence[ResultCard]) -> str:
+    """One Markdown table for each question, under its title."""
+    blocks = []
+    for group in groups(cards):
+        rows = [["model", *group.metrics], ["---", *("---:" for _ in group.metrics)], *group.cells()]
+        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+        blocks.append("\n".join([f"**{group.title}**", "", *lines]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def terminal(cards: Sequence[ResultCard]) -> list[Table]:
+    """One ``rich`` table for each question; a row a metric, so that it fits narrow terminals."""
+    tables = []
+    for group in groups(cards):
+        table = Table(title=group.title, title_justify="left")
+        table.add_column("metric")
+        for card in group.cards:
+            table.add_column(_literal(card.model), justify="right")
+        for name, *cells in zip(group.metrics, *(row[1:] for row in group.cells())):
+            table.add_row(_literal(name), *cells)
+        tables.append(table)
+    return tables
+
+
+def _literal(text: str) -> str:
+    """Text that ``rich`` shows as it is."""
+    return text.replace("[", "\\[")

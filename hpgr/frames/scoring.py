@@ -1,0 +1,109 @@
+"""A recommender that scores the whole catalogue: items, an encoder, an objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hpgr.core.batch import History
+from hpgr.core.errors import ConfigError
+from hpgr.core.jagged import Jagged
+from hpgr.frames.prior import PopularityPrior
+from hpgr.frames.stage import TrainableStage
+from hpgr.objectives import Task
+
+
+class ScoringRecommender(nn.Module):
+    """Item vectors → encoder → states; a state held against the catalogue is a score.
+
+    A user without history gets the training popularity.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """``items``, ``trunk`` (None: the encoder reads item vectors), ``encoder`` and ``objective``: configs of the parts.
+
+        ``mask_at``: hidden items are replaced before the trunk (``input``) or after it (``fusion``). The second lets a
+        hidden item leak through its session token; it exists to show that, and needs a trunk.
+        """
+
+        items: Any
+        encoder: Any
+        objective: Any
+        trunk: Any = None
+        mask_at: Literal["input", "fusion"] = "input"
+
+        def __post_init__(self) -> None:
+            if self.mask_at == "fusion" and self.trunk is None:
+                raise ConfigError("mask_at (fusion) must have a trunk to mask after; give one or mask at the input")
+
+        def build(self, *, num_items: int) -> ScoringRecommender:
+            return ScoringRecommender(self, num_items)
+
+    def __init__(self, config: Config, num_items: int) -> None:
+        super().__init__()
+        self.config = config
+        self.items = config.items.build(num_items=num_items)
+        self.trunk = config.trunk.build(dim=self.items.dim) if config.trunk else None
+        self.encoder = config.encoder.build(dim=self.items.dim)
+        self.objective = config.objective.build()
+        self.mask_D = nn.Parameter(torch.randn(self.items.dim) * 0.02)
+        self.prior = PopularityPrior(num_items)
+
+    @property
+    def num_items(self) -> int:
+        return self.items.num_items
+
+    def observe(self, counts_V: Tensor) -> None:
+        """Take the training counts of the catalogue ``[V]``."""
+        self.prior.observe(counts_V)
+
+    def states(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
+        """``(T, D)``: the encoder's states; ``hidden_T`` bool marks events whose item is replaced by the mask vector."""
+        x_TD = self.items(history.item_idx)
+        if hidden_T is not None and self.config.mask_at == "input":
+            x_TD = torch.where(hidden_T[:, None], self.mask_D, x_TD)
+        x = history.jagged(x_TD)
+        if self.trunk is not None:
+            x = self.trunk(x, history)
+            if hidden_T is not None and self.config.mask_at == "fusion":
+                blank_TD = self.mask_D + self.trunk.places(history)
+                x = x.with_values(torch.where(hidden_T[:, None], blank_TD, x.values))
+        return self.encoder(x, history)
+
+    def loss(self, history: History, generator: torch.Generator) -> dict[str, Tensor]:
+        """``{"loss": mean over predictions, ...monitors}`` of a training batch."""
+        task = self.objective.training_task(history, generator)
+        cost = self.objective.loss(self._read(task), task, self.items, generator)
+        return {"loss": cost} | monitors_of(self)
+
+    def query(self, history: History) -> Tensor:
+        """``[B, D]``: the state that answers "what comes at ``now_ms``?"; zero where a next-item model has no history."""
+        task = self.objective.request_task(history)
+        states_BD = self._read(task)
+        return states_BD.masked_fill((task.read_N < 0)[:, None], 0.0)
+
+    def scores(self, history: History) -> Tensor:
+        """``[B, V]``: the score of every catalogue item for each user at ``now_ms``."""
+        scores_BV = self.objective.logits(self.query(history), self.items)
+        return self.prior.fill(scores_BV, history.lengths == 0)
+
+    def stages(self) -> tuple[TrainableStage, ...]:
+        return (TrainableStage(name="retrieve", module=self, loss=self.loss, batches="history"),)
+
+    def _read(self, task: Task) -> Tensor:
+        states = self.states(task.history, task.hidden_T)
+        if states.values.shape[0] == 0:
+            return states.values.new_zeros((task.read_N.shape[0], self.items.dim))
+        return states.values[task.read_N.clamp(min=0)]
+
+
+def monitors_of(module: nn.Module) -> dict[str, Tensor]:
+    """What the parts of ``module`` measured of themselves in their last call, by name."""
+    found: dict[str, Tensor] = {}
+    for part in module.modules():
+        found |= getattr(part, "monitors", {})
+    return found

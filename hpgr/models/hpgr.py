@@ -1,0 +1,66 @@
+"""HPGR. Chen et al., WWW 2026, arXiv:2603.00980. Departs: the article's formulas are not known; ``docs/models/hpgr.md`` says what is ours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hpgr.encoders.attention import AttentionEncoder
+from hpgr.encoders.hstu import HstuEncoder
+from hpgr.encoders.session import SessionEnhancement, SessionTrunk
+from hpgr.frames.ranking import RankingRecommender
+from hpgr.frames.registry import MODELS
+from hpgr.frames.scoring import ScoringRecommender
+from hpgr.frames.two_stage import TwoStageRecommender
+from hpgr.items.id_embedding import IdEmbedding
+from hpgr.nn.head import Head
+from hpgr.nn.hstu_layer import HstuLayer
+from hpgr.nn.preference import PreferenceSelector
+from hpgr.nn.transformer_layer import TransformerLayer
+from hpgr.objectives.masked_item import MaskedItem
+
+FEATURES = ("times_seen", "age", "is_new", "is_cold", "popularity", "popularity_day", "popularity_hour")
+
+
+@MODELS.register("hpgr-paper")
+def hpgr_paper(
+    *, dim: int = 64, num_heads: int = 2, num_layers: int = 2, dropout: float = 0.2, k: int = 16, sigma: float = 1.0
+) -> TwoStageRecommender.Config:
+    """The faithful preset: session enhancement in both stages, multiplicative preference-guided sparse attention."""
+    items = IdEmbedding.Config(dim=dim)
+    layer = TransformerLayer.Config(num_heads=num_heads, ffn_dim=2 * dim, dropout=dropout)
+    sem = SessionEnhancement.Config(layer=layer)
+    return TwoStageRecommender.Config(
+        retriever=ScoringRecommender.Config(
+            items=items,
+            trunk=SessionTrunk.Config(sem=sem),
+            encoder=AttentionEncoder.Config(layer=layer, num_layers=2, causal=False),
+            objective=MaskedItem.Config(),
+        ),
+        ranker=RankingRecommender.Config(
+            items=items,
+            trunk=SessionTrunk.Config(sem=replace(sem, causal=True)),
+            encoder=HstuEncoder.Config(
+                layer=HstuLayer.Config(num_heads=num_heads, dropout=dropout),
+                num_layers=num_layers,
+                selection=PreferenceSelector.Config(k=k, sigma=sigma),
+                gate="multiplicative",
+            ),
+            head=Head.Config(),
+        ),
+        inherit=("items=items", "trunk.sem=trunk.sem"),
+    )
+
+
+@MODELS.register("hpgr")
+def hpgr(
+    *, dim: int = 64, num_heads: int = 2, num_layers: int = 2, dropout: float = 0.2, k: int = 32, sigma: float = 1.0
+) -> TwoStageRecommender.Config:
+    """What measurement says is best: additive gate, candidate features, session part in the first stage only."""
+    config = hpgr_paper(dim=dim, num_heads=num_heads, num_layers=num_layers, dropout=dropout, k=k, sigma=sigma)
+    ranker = replace(
+        config.ranker,
+        trunk=SessionTrunk.Config(),
+        encoder=replace(config.ranker.encoder, gate="additive"),
+        features=FEATURES,
+    )
+    return replace(config, ranker=ranker, inherit=("items=items",))

@@ -1,0 +1,47 @@
+"""What is predicted where, against which negatives, at which cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hpgr.core.batch import History
+from hpgr.items import Items
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One question to an encoder.
+
+    ``history``: what it reads (perhaps longer than what came in). ``hidden_T`` bool, or None: events whose item is
+    replaced by the mask vector. ``read_N`` int64: the events whose states answer. ``target_N`` int64: the right items,
+    where known.
+    """
+
+    history: History
+    hidden_T: Tensor | None
+    read_N: Tensor
+    target_N: Tensor | None = None
+
+
+class Objective(Protocol):
+    """Makes tasks from histories and a cost from states."""
+
+    def training_task(self, history: History, generator: torch.Generator) -> Task:
+        """What to hide and what to predict in a training batch."""
+        ...
+
+    def request_task(self, history: History) -> Task:
+        """The question "what comes at ``now_ms``?"; ``read_N`` has one event a user, or -1 where no state can answer."""
+        ...
+
+    def logits(self, states_ND: Tensor, items: Items) -> Tensor:
+        """``[N, V]`` scores of the whole catalogue."""
+        ...
+
+    def loss(self, states_ND: Tensor, task: Task, items: Items, generator: torch.Generator) -> Tensor:
+        """Mean cost over the task's predictions, in nats; 0 where there is none."""
+        ...

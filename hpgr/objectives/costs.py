@@ -1,0 +1,83 @@
+"""How a state is held against the catalogue: the cost slot of the item objectives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hpgr.core.errors import ConfigError
+from hpgr.items import Items
+from hpgr.objectives.losses.binary import sampled_binary_loss
+from hpgr.objectives.losses.softmax import softmax_loss
+
+
+class ItemCost(Protocol):
+    """Scores states against the catalogue, and says what a wrong score costs."""
+
+    def logits(self, states_ND: Tensor, items: Items) -> Tensor:
+        """``[N, V]``."""
+        ...
+
+    def loss(self, states_ND: Tensor, target_N: Tensor, items: Items, generator: torch.Generator) -> Tensor:
+        """Mean over the predictions."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FullSoftmax:
+    """Cross-entropy over the whole catalogue, in chunks of ``chunk`` predictions.
+
+    ``temperature``: None for dot products; otherwise both sides are normalised and their cosine divided by it.
+    """
+
+    temperature: float | None = None
+    chunk: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and self.temperature <= 0:
+            raise ConfigError(f"temperature ({self.temperature}) must be greater than 0, or None for dot products")
+        if self.chunk < 1:
+            raise ConfigError(f"chunk ({self.chunk}) must be at least 1")
+
+    def logits(self, states_ND: Tensor, items: Items) -> Tensor:
+        states_ND, table_VD = self._sides(states_ND, items)
+        return states_ND @ table_VD.T
+
+    def loss(self, states_ND: Tensor, target_N: Tensor, items: Items, generator: torch.Generator) -> Tensor:
+        states_ND, table_VD = self._sides(states_ND, items)
+        return softmax_loss(states_ND, target_N, table_VD, chunk=self.chunk)
+
+    def _sides(self, states_ND: Tensor, items: Items) -> tuple[Tensor, Tensor]:
+        if self.temperature is None:
+            return states_ND, items.table()
+        return F.normalize(states_ND, dim=-1) / self.temperature, F.normalize(items.table(), dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampledBinary:
+    """Binary cross-entropy against ``num_negatives`` items a prediction, drawn uniformly from the catalogue.
+
+    Departs: a negative may be an item of the user's own past (the released SASRec draws again); with a catalogue of
+    thousands this is rare, and the draw does not depend on the user.
+    """
+
+    num_negatives: int = 1
+
+    def __post_init__(self) -> None:
+        if self.num_negatives < 1:
+            raise ConfigError(f"num_negatives ({self.num_negatives}) must be at least 1")
+
+    def logits(self, states_ND: Tensor, items: Items) -> Tensor:
+        return states_ND @ items.table().T
+
+    def loss(self, states_ND: Tensor, target_N: Tensor, items: Items, generator: torch.Generator) -> Tensor:
+        size = (target_N.shape[0], self.num_negatives)
+        drawn_NM = torch.randint(items.num_items, size, generator=generator).to(target_N.device)
+        table_VD = items.table()
+        positive_N = (states_ND * table_VD[target_N]).sum(-1)
+        negative_NM = torch.einsum("nd,nmd->nm", states_ND, table_VD[drawn_NM])
+        return sampled_binary_loss(positive_N, negative_NM, drawn_NM != target_N[:, None])

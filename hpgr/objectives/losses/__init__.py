@@ -1,0 +1,1 @@
+"""Losses are pure functions of logits and targets."""

@@ -1,0 +1,1 @@
+"""From scores of the catalogue to ranked items."""

@@ -1,0 +1,104 @@
+"""One stage as a LightningModule. Each step draws from seeds of its own, so a resumed run draws what an unbroken one does."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from hpgr.core.errors import HpgrError
+from hpgr.core.seeds import derive, torch_generator
+from hpgr.frames.stage import TrainableStage
+from hpgr.training.batches import Position, moved, tokens_of
+from hpgr.training.meter import Meter
+from hpgr.training.settings import StageSettings
+
+
+class TrainingDiverged(HpgrError):
+    """A loss became infinite or not a number."""
+
+
+class StageModule(pl.LightningModule):
+    """Trains ``stage.module`` with AdamW against ``stage.loss``; ``total_steps`` is where a cosine schedule ends."""
+
+    def __init__(self, stage: TrainableStage, settings: StageSettings, *, seed: int, total_steps: int) -> None:
+        super().__init__()
+        self.module = stage.module
+        self.position = Position()
+        self.interval_meter, self.epoch_meter = Meter(), Meter()
+        self.interval_tokens = 0
+        self._stage, self._settings, self._seed, self._total_steps = stage, settings, seed, total_steps
+        self._bad_step: Tensor | None = None
+
+    @property
+    def lr(self) -> float:
+        """The rate of the next step, of parameters that are not inherited."""
+        return self._settings.lr * schedule_factor(self._settings, self.position.step, self._total_steps)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW with one group for inherited and one for own parameters; frozen ones are left out."""
+        inherited, own = [], []
+        for name, parameter in self.module.named_parameters():
+            if parameter.requires_grad:
+                (inherited if name.startswith(self._stage.inherited) else own).append(parameter)
+        ratios = ((own, 1.0), (inherited, self._settings.inherited_lr_ratio))
+        groups = [{"params": members, "ratio": ratio, "lr": self.lr * ratio} for members, ratio in ratios if members]
+        return torch.optim.AdamW(groups, betas=self._settings.betas, weight_decay=self._settings.weight_decay)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """The one move of a batch."""
+        return moved(batch, device)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The loss of a batch, under the seeds and the rate of this step.
+
+        Raises: TrainingDiverged if it is not finite, at once on a CPU, and by ``check_finite`` where asking costs a wait.
+        """
+        step = self.position.step
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.lr * group["ratio"]
+        torch.manual_seed(derive(self._seed, self._stage.name, "step", step))
+        found = self._stage.loss(batch, torch_generator(self._seed, self._stage.name, "batch", step))
+        loss = found["loss"]
+        self._note_bad(loss.detach(), step)
+        if self.device.type == "cpu":
+            self.check_finite()
+        self.interval_meter.add(found)
+        self.epoch_meter.add(found)
+        self.interval_tokens += tokens_of(batch)
+        return loss
+
+    def check_finite(self) -> None:
+        """Raises: TrainingDiverged if a loss since the beginning was not finite."""
+        bad = -1 if self._bad_step is None else int(self._bad_step)
+        if bad >= 0:
+            stage, rate = self._stage.name, self._settings.lr * schedule_factor(self._settings, bad, self._total_steps)
+            raise TrainingDiverged(
+                f"loss of stage {stage!r} (not a number at step {bad + 1}, lr {rate:g}) must be finite; "
+                f"set a lower stages.{stage}.lr or stages.{stage}.precision=32"
+            )
+
+    def _note_bad(self, loss: Tensor, step: int) -> None:
+        if self._bad_step is None:
+            self._bad_step = torch.full((), -1, dtype=torch.int64, device=loss.device)
+        fresh = ~torch.isfinite(loss) & (self._bad_step < 0)
+        self._bad_step = torch.where(fresh, step, self._bad_step)
+
+
+def schedule_factor(settings: StageSettings, step: int, total_steps: int) -> float:
+    """The share of ``lr`` at ``step`` (from 0): linear warm-up, then constant or a half cosine to 0 at ``total_steps``.
+
+    >>> [schedule_factor(StageSettings(warmup_steps=4), step, 10) for step in (0, 1, 3, 4, 9)]
+    [0.25, 0.5, 1.0, 1.0, 1.0]
+    >>> [round(schedule_factor(StageSettings(schedule="cosine"), step, 4), 3) for step in (0, 1, 2, 4, 9)]
+    [1.0, 0.854, 0.5, 0.0, 0.0]
+    """
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    if settings.schedule == "constant":
+        return 1.0
+    done = (step - settings.warmup_steps) / max(1, total_steps - settings.warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

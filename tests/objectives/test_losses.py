@@ -1,0 +1,52 @@
+"""Losses against numbers worked out by hand and against the plain expression."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hpgr.objectives.losses.binary import binary_loss, sampled_binary_loss
+from hpgr.objectives.losses.softmax import softmax_loss
+
+
+def test_softmax_by_hand():
+    states = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    table = torch.tensor([[0.0, 0.0], [math.log(3.0), 0.0]])
+    # Row 0 scores (0, ln 3): p = 1/4, 3/4. Row 1 scores (0, 0): p = 1/2.
+    got = softmax_loss(states, torch.tensor([1, 0]), table)
+    assert got.item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+
+
+def test_chunks_change_neither_value_nor_gradient():
+    torch.manual_seed(0)
+    states = torch.randn(23, 5, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(11, 5, dtype=torch.float64, requires_grad=True)
+    target = torch.randint(11, (23,))
+    want = F.cross_entropy(states @ table.T, target)
+    got = softmax_loss(states, target, table, chunk=4)
+    torch.testing.assert_close(got, want)
+    for a, b in zip(torch.autograd.grad(got, (states, table)), torch.autograd.grad(want, (states, table))):
+        torch.testing.assert_close(a, b)
+
+
+def test_nothing_to_predict_costs_nothing():
+    table = torch.randn(3, 2, requires_grad=True)
+    cost = softmax_loss(torch.zeros(0, 2, requires_grad=True), torch.zeros(0, dtype=torch.int64), table)
+    cost.backward()
+    assert cost.item() == 0
+    assert sampled_binary_loss(torch.zeros(0), torch.zeros(0, 1), torch.zeros(0, 1, dtype=torch.bool)).item() == 0
+
+
+def test_sampled_binary_by_hand():
+    # -ln σ(0) = ln 2; -ln(1 - σ(ln 3)) = ln 4, and the second negative does not count.
+    got = sampled_binary_loss(torch.tensor([0.0]), torch.tensor([[math.log(3), 5.0]]), torch.tensor([[True, False]]))
+    assert got.item() == pytest.approx(math.log(2) + math.log(4) / 2)
+
+
+def test_binary_is_a_weighted_mean_over_candidates():
+    logits = torch.tensor([[0.0], [math.log(3)], [9.0]])
+    label = torch.tensor([[1.0], [0.0], [0.0]])
+    got = binary_loss(logits, label, torch.tensor([1.0, 3.0, 0.0]))
+    assert got.item() == pytest.approx((math.log(2) + 3 * math.log(4)) / 4)
+    assert binary_loss(logits, label, torch.zeros(3)).item() == 0
