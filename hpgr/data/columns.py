@@ -43,11 +43,10 @@ class Columns:
 
         Raises: DataError that lists every column missing, with the nearest present one.
         """
-        default = Columns()
         wanted = {role: getattr(self, role) for role in REQUIRED}
         for role in OPTIONAL:
             name = getattr(self, role)
-            if name is not None and (name != getattr(default, role) or name in names):
+            if name is not None and (name != getattr(DEFAULT_COLUMNS, role) or name in names):
                 wanted[role] = name
         wanted |= {f"feature:{name}": name for name in self.features}
         missing = [name for name in wanted.values() if name not in names]
@@ -61,3 +60,6 @@ class Columns:
         """Every column that may be read."""
         single = (getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "features")
         return tuple(name for name in single if name is not None) + self.features
+
+
+DEFAULT_COLUMNS = Columns()

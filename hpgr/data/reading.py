@@ -36,9 +36,7 @@ def open_table(
     try:
         table = nw.from_native(source, eager_only=True)
     except TypeError:
-        raise DataError(
-            f"log ({type(source).__name__}) must be a path or a Polars, pandas or pyarrow table"
-        ) from None
+        raise DataError(f"log ({type(source).__name__}) must be a path or a Polars, pandas or pyarrow table") from None
     names = [name for name in table.columns if wanted is None or name in wanted]
     return pl.DataFrame([_converted(table[name], name) for name in names]).lazy(), "the frame"
 

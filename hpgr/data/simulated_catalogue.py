@@ -22,10 +22,11 @@ _SYLLABLES = ("ba", "do", "ke", "lu", "mi", "no", "ra", "si", "ta", "ve", "zo", 
 class SimulatedCatalogue:
     """Items sorted by category: category ``c`` owns the rows ``category_offsets[c] … category_offsets[c+1]-1``.
 
-    ``category [V]``; ``quality [V]`` standard normal; ``release_day [V]`` int, the day from whose midnight an item can be
-    seen, at most 0 for those there from the start; ``successors [V, 4]`` rows of the same category that tend to follow,
-    by ``SUCCESSOR_PROBS``; ``followers [K, K]`` bool: categories whose odds rise after a session of the row's category.
-    ``weights [days, V]``: popularity, Zipf by rank inside the category × quality × a decay with age; 0 before release.
+    ``category [V]``; ``quality [V]`` standard normal; ``release_day [V]`` int, the day from whose midnight an item
+    can be seen, at most 0 for those there from the start; ``successors [V, 4]`` rows of the same category that tend
+    to follow, by ``SUCCESSOR_PROBS``; ``followers [K, K]`` bool: categories whose odds rise after a session of the
+    row's category. ``weights [days, V]``: popularity, Zipf by rank inside the category × quality × a decay with age;
+    0 before release.
     """
 
     def __init__(self, *, num_items: int, num_categories: int, days: int, new_item_share: float, seed: int) -> None:
@@ -43,10 +44,9 @@ class SimulatedCatalogue:
         step = 1 + draw.integers(0, size[:, None] - 1, (num_items, len(SUCCESSOR_PROBS)))
         own = np.arange(num_items) - start
         self.successors = start[:, None] + (own[:, None] + step) % size[:, None]
-        self.followers = draw.random((num_categories, num_categories)).argsort(1) < min(_NUM_FOLLOWERS, num_categories)
+        self.followers = draw.random((num_categories, num_categories)).argsort(1) < _NUM_FOLLOWERS
         self.weights = self._weights(draw, sizes)
-        flat = self.weights.ravel().cumsum()
-        self._cumulative = np.concatenate([[0.0], flat])
+        self._cumulative = np.concatenate([[0.0], self.weights.ravel().cumsum()])
         self.category_weight = np.add.reduceat(self.weights, self.category_offsets[:-1], axis=1)
 
     def _release_days(self, draw: np.random.Generator, new_item_share: float) -> np.ndarray:
@@ -68,9 +68,10 @@ class SimulatedCatalogue:
         first = day * self.num_items
         low = first if category is None else first + self.category_offsets[category]
         high = first + self.num_items if category is None else first + self.category_offsets[category + 1]
-        at = self._cumulative[low] + uniform * (self._cumulative[high] - self._cumulative[low])
-        row = np.searchsorted(self._cumulative, at, side="right") - 1
-        return np.clip(row, low, high - 1) - first
+        lowest, highest = self._cumulative[low], self._cumulative[high]
+        # Rounding must not reach past the last item that has weight.
+        at = np.minimum(lowest + uniform * (highest - lowest), np.nextafter(highest, 0))
+        return np.searchsorted(self._cumulative, at, side="right") - 1 - first
 
     def ids(self) -> pl.Series:
         """``[V]`` item ids by row."""

@@ -20,7 +20,7 @@ from hpgr.nn.hstu_layer import HstuLayer
 from hpgr.nn.preference import PreferenceSelector
 from hpgr.nn.relative_bias import RelativeBias
 from hpgr.nn.session_rows import SessionRows
-from hpgr.ops.attention import MaskRule, attention
+from hpgr.ops.attention import MaskRule, PairBias, attention
 from hpgr.ops.candidate_attention import candidate_attention
 from hpgr.ops.listed_attention import listed_attention
 
@@ -84,7 +84,7 @@ class HstuEncoder(nn.Module):
         listed = None
         if self.config.rows is not None:
             listed = self.config.rows(signal.history_TD, history.user_offsets, history.session_offsets)
-        bias = self.bias.between(history.time_ms, history.time_ms) if self.bias is not None else None
+        bias = self.bias.between(history.time_ms, history.time_ms, None) if self.bias is not None else None
         for depth, layer in enumerate(self.layers):
             u, q, k, v = layer.project(x.values)
             keys.append(k)
@@ -123,3 +123,42 @@ class HstuEncoder(nn.Module):
             cold_C=signal.cold_C,
             session_T=history.session_of_event(),
         )
+
+    def _read_layer(
+        self,
+        depth: int,
+        own: tuple[Tensor, Tensor, Tensor],
+        memory: Memory,
+        batch: tuple[History, Candidates],
+        rows: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        (q, k, v), (history, candidates), layer = own, batch, self.layers[depth]
+        listed = boost = None
+        if not self.config.read_history:
+            nothing = torch.full((q.shape[0], 1), -1, device=q.device)
+            listed = nothing, nothing.to(q.dtype)
+        elif rows is not None and self.beta_LH is None:
+            listed = rows
+        elif rows is not None and self.beta_LH is not None:
+            boost = (*rows, self.beta_LH[depth])
+        return candidate_attention(
+            q,
+            memory.keys[depth],
+            memory.values[depth],
+            k,
+            v,
+            history.user_offsets,
+            candidates.offsets,
+            weights="silu",
+            normaliser=layer.normaliser,
+            scale=layer.scale,
+            bias=self._candidate_bias(history, candidates),
+            listed=listed,
+            boost=boost,
+        )
+
+    def _candidate_bias(self, history: History, candidates: Candidates) -> PairBias | None:
+        if self.bias is None:
+            return None
+        stands_after = history.user_offsets[1:][candidates.user_of_candidate()]
+        return self.bias.between(candidates.time_ms, history.time_ms, stands_after)

@@ -1,7 +1,7 @@
 """What the lists look like, whether or not they are right: coverage, concentration, novelty, repeats, diversity.
 
-All take ``top_QK``: item rows ``0 … V-1`` of the first K recommendations of each query. ``train_count_V`` says how often
-training saw each item.
+All take ``top_QK``: item rows ``0 … V-1`` of the first K recommendations of each query. ``train_count_V`` says how
+often training saw each item.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from hpgr.core.jagged import Jagged
 
 
 def catalogue_facts(top_QK: np.ndarray, num_items: int) -> dict[str, float]:
-    """``coverage@K``: share of the catalogue recommended at least once. ``gini@K``: Gini index of how often each item is
-    recommended, items never shown included; 0 if all equally often, near 1 if all lists are the same.
+    """``coverage@K`` and ``gini@K`` of all lists together.
+
+    Coverage: share of the catalogue recommended at least once. Gini index of how often each item is recommended, items
+    never shown included: 0 if all equally often, near 1 if all lists are the same.
     """
     top_QK = _rows(top_QK, num_items)
     shown = np.sort(np.bincount(top_QK.ravel(), minlength=num_items))
@@ -33,11 +35,11 @@ def list_facts(
 ) -> dict[str, np.ndarray]:
     """``[Q]`` values of each list, ready for ``metrics.per_user``.
 
-    ``novelty@K``: mean of ``-log2 p(i)``, ``p(i) = (count + 1) / (sum of counts + V)``, so that a new item has a finite one.
-    ``popularity@K``: mean training count. ``repeats@K``, with ``history`` (item rows of each query): share of the list that
-    the history holds. ``diversity@K``, with ``categories`` (codes of each of ``V`` items): mean over pairs of the list of
-    one minus the Jaccard similarity of their categories; pairs with an item of no category are left out, and a list
-    without a pair gets NaN.
+    ``novelty@K``: mean of ``-log2 p(i)``; ``p(i) = (count + 1) / (sum of counts + V)``, finite for a new item.
+    ``popularity@K``: mean training count. ``repeats@K``, with ``history`` (item rows of each query): share of the list
+    that the history holds. ``diversity@K``, with ``categories`` (codes of each of ``V`` items): mean over pairs of the
+    list of one minus the Jaccard similarity of their categories; pairs with an item of no category are left out, and a
+    list without a pair gets NaN.
     """
     train_count_V = np.asarray(train_count_V)
     top_QK = _rows(top_QK, len(train_count_V))
@@ -88,9 +90,9 @@ def _diversity(top_QK: np.ndarray, categories: Jagged, num_items: int, memory_mb
         within = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
         marks = np.zeros((len(lists), len(names)), dtype=np.float32)
         marks[place, codes[np.repeat(start_V[lists], lengths) + within]] = 1
-        marks = marks.reshape(-1, k, len(names))
-        common = (marks @ marks.transpose(0, 2, 1))[:, first, second]
-        size = marks.sum(2)
+        marks_qKC = marks.reshape(-1, k, len(names))
+        common = (marks_qKC @ marks_qKC.transpose(0, 2, 1))[:, first, second]
+        size = marks_qKC.sum(2)
         known = (size[:, first] > 0) & (size[:, second] > 0)
         union = size[:, first] + size[:, second] - common
         distance = np.where(known, 1 - common / np.where(known, union, 1), 0)

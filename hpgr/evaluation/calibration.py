@@ -43,9 +43,10 @@ def calibration(
     num_bins: int = 10,
     bins: Literal["mass", "width"] = "mass",
 ) -> Calibration:
-    """Bins of nearly equal numbers of predictions (``mass``; equal predictions are never parted), or of equal width on 0 … 1.
+    """Calibration over bins of nearly equal numbers of predictions (``mass``), or of equal width on 0 … 1 (``width``).
 
-    Click rates are low, so that bins of equal width would put nearly all predictions into the first.
+    Equal predictions are never parted. Click rates are low, so that bins of equal width would put
+    nearly all predictions into the first.
     """
     prob, label, weight = checked(prob, label, weight, probabilities=True)
     if bins == "width":

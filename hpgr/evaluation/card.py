@@ -40,8 +40,8 @@ class CertificateFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Protocol:
-    """How the test asked: ``candidates`` (full catalogue, shown lists, a named sampler), what happens to ``seen`` items, what
-    the ``targets`` of a query are, and how ``ties`` of scores count.
+    """How the test asked: ``candidates`` (full catalogue, shown lists, a named sampler), what happens to ``seen``
+    items, what the ``targets`` of a query are, and how ``ties`` of scores count.
     """
 
     candidates: str
@@ -54,9 +54,9 @@ class Protocol:
 class ResultCard:
     """One model on one split. Numbers that are not finite are stored as null.
 
-    ``config``: the tree of ``core.config.to_tree``. ``data``: its name and counts. ``learning_curves``: for each stage a list
-    of records, one a validation. ``monitors``: what training watched, by name. ``wall_time_s``: seconds of each part.
-    ``per_user``: the frame of ``metrics.per_user``.
+    ``config``: the tree of ``core.config.to_tree``. ``data``: its name and counts. ``learning_curves``: for each stage
+    a list of records, one a validation. ``monitors``: what training watched, by name. ``wall_time_s``: seconds of each
+    part. ``per_user``: the frame of ``metrics.per_user``.
     """
 
     model: str
@@ -117,7 +117,9 @@ class ResultCard:
             raise DataError(f"{path} must be a result card in JSON ({error}); evaluate again") from None
         found = tree.pop("schema", None) if isinstance(tree, dict) else None
         if found != SCHEMA:
-            raise UnsupportedError(f"schema of {path} ({found}) must be {SCHEMA}; evaluate again with this version of hpgr")
+            raise UnsupportedError(
+                f"schema of {path} ({found}) must be {SCHEMA}; evaluate again with this version of hpgr"
+            )
         per_user = _per_user(path.with_name(PER_USER_FILE), tree.pop("per_user_sha256", None))
         try:
             return cls(**_parts(tree), per_user=per_user)
@@ -143,7 +145,8 @@ def _parts(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _intervals(tree: dict[str, Any]) -> dict[str, Interval]:
-    return {name: Interval(**value) for name, value in tree.items()}
+    unknown = {"value": math.nan}
+    return {name: Interval(**(row if row["value"] is not None else row | unknown)) for name, row in tree.items()}
 
 
 def _per_user(path: Path, sha256: str | None) -> pl.DataFrame | None:

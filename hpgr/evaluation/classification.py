@@ -1,7 +1,8 @@
 """How well scores tell clicks from no clicks: AUC, GAUC, log loss, and ranks inside request lists; ties are counted.
 
-Arrays of one length ``n``: ``score`` or ``prob``, ``label`` (0 or 1), ``weight`` (not negative; 1 where left out), ``group``
-(the user or request of each row, any ids). Nothing loops over groups: rows are sorted once and summed by segment.
+Arrays of one length ``n``: ``score`` or ``prob``, ``label`` (0 or 1), ``weight`` (not negative; 1 where left out),
+``group`` (the user or request of each row, any ids). Nothing loops over groups: rows are sorted once and summed by
+segment.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def grouped_auc(
 class ListRanks:
     """Ranks of the clicked rows inside their own request list, for ``metrics.per_query``.
 
-    ``groups [Q]`` the lists with a click; ``counts`` theirs, ``rows`` being rows of the input; ``num_skipped`` lists without.
+    ``groups [Q]`` the lists with a click; ``counts`` theirs, ``rows`` being rows of the input; ``num_skipped`` the
+    lists without a click.
     """
 
     groups: np.ndarray
@@ -129,18 +131,20 @@ def checked(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The three as float64 of one length.
 
-    Raises: DataError for no rows, unlike lengths, NaN, labels other than 0 and 1, and weights that are negative or all 0.
+    Raises: DataError for no rows, unlike lengths, NaN, labels other than 0 and 1, and weights negative or all 0.
     """
     name = "prob" if probabilities else "score"
     score, label = np.asarray(score, dtype=np.float64), np.asarray(label, dtype=np.float64)
     weight = np.ones(len(score)) if weight is None else np.asarray(weight, dtype=np.float64)
     if not len(score) or not len(score) == len(label) == len(weight):
         raise DataError(
-            f"{name}, label and weight ({len(score)}, {len(label)} and {len(weight)} rows) must have one length, above 0"
+            f"{name}, label and weight ({len(score)}, {len(label)} and {len(weight)} rows) must have one length above 0"
         )
-    if np.isnan(score).any() or (probabilities and ((score < 0) | (score > 1)).any()):
-        rule = "lie between 0 and 1; give probabilities, not logits" if probabilities else "be numbers, not NaN"
-        raise DataError(f"{name} (from {np.min(score):g} to {np.max(score):g}) must {rule}")
+    if np.isnan(score).any():
+        raise DataError(f"{name} (NaN in {int(np.isnan(score).sum())} of {len(score)} rows) must be numbers")
+    if probabilities and ((score < 0) | (score > 1)).any():
+        low, high = np.min(score), np.max(score)
+        raise DataError(f"prob (from {low:g} to {high:g}) must lie between 0 and 1; give probabilities, not logits")
     if not np.isin(label, (0.0, 1.0)).all():
         raise DataError(f"label ({label[~np.isin(label, (0.0, 1.0))][0]:g}) must be 0 or 1")
     if not (weight >= 0).all() or not np.isfinite(weight).all() or weight.sum() == 0:

@@ -21,7 +21,7 @@ from hpgr.core.seeds import numpy_generator
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A mean over ``num_users`` and the percentile interval round it; ``low`` and ``high`` are None where none applies."""
+    """A mean over ``num_users`` and its interval; ``low`` and ``high`` are None where none applies."""
 
     value: float
     low: float | None = None
@@ -31,7 +31,7 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bootstrap:
-    """How intervals are drawn: ``num_samples`` resamplings, coverage ``level``, ``seed``; ``memory_mb`` bounds the draws."""
+    """How intervals are drawn: ``num_samples`` resamplings at coverage ``level``; ``memory_mb`` bounds the draws."""
 
     num_samples: int = 1000
     level: float = 0.95
@@ -70,10 +70,10 @@ class Difference:
 
 
 def bootstrap_means(frame: pl.DataFrame, how: Bootstrap = DEFAULT) -> dict[str, Interval]:
-    """The mean and interval of every column but ``user_id`` and ``num_queries``; a null leaves the user out of that column.
+    """The mean and interval of every column but ``user_id`` and ``num_queries``.
 
-    ``frame``: a row a user, as ``metrics.per_user`` gives. All columns share the draws, and the memory budget does not
-    change them.
+    ``frame``: a row a user, as ``metrics.per_user`` gives. A null leaves the user out of that column. All columns share
+    the draws, and the memory budget does not change them.
 
     Raises: DataError for a frame without users, a column without a value, and for NaN.
     """
@@ -93,7 +93,7 @@ def bootstrap_means(frame: pl.DataFrame, how: Bootstrap = DEFAULT) -> dict[str, 
 def paired_differences(
     first: pl.DataFrame, second: pl.DataFrame, how: Bootstrap = DEFAULT, metrics: Sequence[str] | None = None
 ) -> list[Difference]:
-    """``second - first`` of each metric that both have, users aligned by ``user_id``; positive means that the second is higher.
+    """``second - first`` of each metric that both have, users aligned by ``user_id``; positive: the second is higher.
 
     A user without a value on either side is left out of that metric.
 
@@ -167,10 +167,10 @@ def metric_columns(frame: pl.DataFrame) -> list[str]:
 
 def _matrix(frame: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """``[U, M]`` values, 0 where unknown, and whether each is known."""
-    if not len(frame):
-        raise DataError("users (0) must be at least 1 for an interval")
-    values_UM = np.stack([frame[name].cast(pl.Float64).fill_null(0.0).to_numpy() for name in names] or [[]], axis=1)
-    known_UM = np.stack([frame[name].is_not_null().to_numpy() for name in names] or [[]], axis=1).astype(np.float64)
+    if not len(frame) or not names:
+        raise DataError(f"users and metrics ({len(frame)} and {len(names)}) must be at least 1 for an interval")
+    values_UM = np.stack([frame[name].cast(pl.Float64).fill_null(0.0).to_numpy() for name in names], axis=1)
+    known_UM = np.stack([frame[name].is_not_null().to_numpy() for name in names], axis=1).astype(np.float64)
     for m, name in enumerate(names):
         if np.isnan(values_UM[:, m]).any() or not known_UM[:, m].any():
             raise DataError(f"{name} (NaN, or null for all {len(frame)} users) must be a number where it is not null")

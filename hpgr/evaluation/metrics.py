@@ -72,7 +72,7 @@ def per_query(counts: RankCounts, metrics: Sequence[Metric | str]) -> dict[str, 
 def per_user(users: Sequence[object] | pl.Series | np.ndarray, values: dict[str, np.ndarray]) -> pl.DataFrame:
     """One row a user: ``user_id``, ``num_queries`` and the mean of each metric over the user's queries; by ``user_id``.
 
-    ``users [Q]`` are ids of any one type. NaN in a metric means that a query has no value; a user without any gets null.
+    ``users [Q]`` are ids of any one type. NaN means that a query has no value; a user without any gets null.
     """
     ids = pl.Series("user_id", users)
     for name, column in values.items():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+_HOME = Path(__file__).resolve().parents[2]
 _LIBRARIES = ("hpgr", "torch", "lightning", "polars", "numpy")
 
 
@@ -38,8 +39,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def commit(folder: Path = Path(__file__).resolve().parents[2]) -> str | None:
-    """The commit of the git checkout whose root is ``folder``, ``-dirty`` after it where files differ; None without one.
+def commit(folder: Path = _HOME) -> str | None:
+    """The commit of the git checkout whose root is ``folder``, with ``-dirty`` where files differ; None without one.
 
     Only a root counts: a package installed somewhere inside another project must not borrow that project's commit.
     """

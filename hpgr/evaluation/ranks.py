@@ -49,7 +49,7 @@ class RankCounts:
         return np.repeat(np.arange(self.num_queries), np.diff(self.offsets))
 
     def keep(self, mask: np.ndarray) -> tuple[RankCounts, np.ndarray]:
-        """The targets where ``mask [N]`` holds, and the queries ``[Q']`` that still have one; ranks stay as they are."""
+        """The targets where ``mask [N]`` holds, and the queries ``[Q']`` that still have one; ranks stay."""
         per_query = np.bincount(self.query_of_target()[mask], minlength=self.num_queries)
         queries = np.flatnonzero(per_query)
         offsets = np.concatenate([[0], per_query[queries].cumsum()]).astype(np.int64)
@@ -73,13 +73,18 @@ def rank_counts(
     """Counts for each target of each of ``B`` queries among ``V`` items.
 
     ``targets``: one row a query ``[B]``, or ``Jagged`` for several. A row outside ``0 … V-1`` and an excluded row are
-    misses; a row named twice for one query counts once. ``excluded``: rows a query may not be given, such as seen items.
+    misses; a row named twice for one query counts once. ``excluded``: rows a query may not be given, such as seen
+    items.
     ``memory_mb`` bounds what is allocated beside the scores.
 
     Raises: DataError for a NaN score and for a query without a target.
     """
     return rank_counts_by_blocks(
-        lambda start, stop: scores_BV[:, start:stop], scores_BV.shape[1], targets, excluded=excluded, memory_mb=memory_mb
+        lambda start, stop: scores_BV[:, start:stop],
+        scores_BV.shape[1],
+        targets,
+        excluded=excluded,
+        memory_mb=memory_mb,
     )
 
 
@@ -93,8 +98,8 @@ def rank_counts_by_blocks(
 ) -> RankCounts:
     """The same from scores that never stand in memory together.
 
-    ``score_block(start, stop)`` gives ``[B, stop - start]`` scores of items ``start … stop - 1``. It is called twice for
-    each block: first for the targets' own scores, then to count against them.
+    ``score_block(start, stop)`` gives ``[B, stop - start]`` scores of items ``start … stop - 1``. It is called twice
+    for each block: first for the targets' own scores, then to count against them.
 
     Raises: DataError as ``rank_counts`` does, and for a block of another shape.
     """
@@ -149,7 +154,10 @@ def _checked(block: Tensor, num_queries: int, num_columns: int) -> Tensor:
         raise DataError(f"scores (shape {tuple(block.shape)}) must have the shape ({num_queries}, {num_columns})")
     bad = block.isnan().any(1) if block.is_floating_point() else torch.zeros(num_queries, dtype=torch.bool)
     if bool(bad.any()):
-        raise DataError(f"scores (NaN in {int(bad.sum())} of {num_queries} queries) must be numbers; look for a loss that became NaN in training")
+        raise DataError(
+            f"scores (NaN in {int(bad.sum())} of {num_queries} queries) must be numbers; "
+            "look for a loss that became NaN in training"
+        )
     return block if block.is_floating_point() else block.double()
 
 

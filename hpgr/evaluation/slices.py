@@ -10,7 +10,7 @@ import polars as pl
 
 from hpgr.core.errors import ConfigError, DataError
 from hpgr.core.jagged import Jagged
-from hpgr.evaluation.intervals import DEFAULT, Bootstrap, Interval, bootstrap_means
+from hpgr.evaluation.intervals import DEFAULT, Bootstrap, Interval, bootstrap_means, metric_columns
 from hpgr.evaluation.metrics import per_query, per_user
 from hpgr.evaluation.ranks import RankCounts
 
@@ -28,7 +28,7 @@ class Slice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Classes:
-    """By what things are told apart (``kind``), the classes in the order to show, and the class ``[n]`` of each thing."""
+    """By what things are told apart (``kind``), the classes in the order to show, and the class of each: ``[n]``."""
 
     kind: str
     names: tuple[str, ...]
@@ -58,8 +58,8 @@ def history_bins(lengths_Q: np.ndarray, edges: Sequence[int] = (0, 5, 20, 100)) 
 def popularity_classes(rows_N: np.ndarray, train_count_V: np.ndarray) -> Classes:
     """Targets by training count: ``head``, ``mid``, ``tail``, about a third of the training events each, and ``cold``.
 
-    Head is the fewest, most popular items. Items of equal count share a class. ``cold``: an item that training never saw,
-    or a row outside ``0 … V-1``.
+    Head is the fewest, most popular items. Items of equal count share a class. ``cold``: an item that training never
+    saw, or a row outside ``0 … V-1``.
     """
     counts = np.asarray(train_count_V)
     falling = np.sort(counts)[::-1]
@@ -97,7 +97,7 @@ def by_query(
 def by_target(
     classes: Classes, users_Q: np.ndarray, counts: RankCounts, metrics: Sequence[str], how: Bootstrap = DEFAULT
 ) -> list[Slice]:
-    """A slice for each class of targets: a query keeps the targets of the class, and their ranks in the full list stay."""
+    """A slice for each class of targets: a query keeps the targets of the class; their ranks in the full list stay."""
     slices = []
     for name, mask in classes.masks():
         kept, queries = counts.keep(mask)
@@ -109,6 +109,5 @@ def by_target(
 def _slice(kind: str, name: str, frame: pl.DataFrame, how: Bootstrap) -> Slice:
     known = frame.select(c for c in frame.columns if frame[c].null_count() < len(frame))
     queries = int(frame["num_queries"].sum())
-    return Slice(
-        kind=kind, name=name, num_users=len(frame), num_queries=queries, metrics=bootstrap_means(known, how)
-    )
+    found = bootstrap_means(known, how) if metric_columns(known) else {}
+    return Slice(kind=kind, name=name, num_users=len(frame), num_queries=queries, metrics=found)

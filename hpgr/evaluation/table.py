@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 from hpgr.evaluation.card import ResultCard
@@ -32,11 +33,17 @@ class CardGroup:
         """Every metric that a card of the group has, in the order of first appearance."""
         return list(dict.fromkeys(name for card in self.cards for name in card.metrics))
 
+    @property
+    def labels(self) -> list[str]:
+        """A name for each card: its model, with a number from the second card of one model on."""
+        names = [card.model for card in self.cards]
+        earlier = [names[:i].count(name) for i, name in enumerate(names)]
+        return [f"{name} ({count + 1})" if count else name for name, count in zip(names, earlier)]
+
     def cells(self) -> list[list[str]]:
-        """A row a card: the model's name, then each metric, ``–`` where the card lacks it."""
-        return [
-            [card.model, *(formatted(card.metrics.get(name)) for name in self.metrics)] for card in self.cards
-        ]
+        """A row a card: its label, then each metric, ``–`` where the card lacks it."""
+        rows = [[formatted(card.metrics.get(name)) for name in self.metrics] for card in self.cards]
+        return [[label, *row] for label, row in zip(self.labels, rows)]
 
 
 def groups(cards: Sequence[ResultCard]) -> list[CardGroup]:
@@ -88,16 +95,11 @@ def terminal(cards: Sequence[ResultCard]) -> list[Table]:
     """One ``rich`` table for each question; a row a metric, so that it fits narrow terminals."""
     tables = []
     for group in groups(cards):
-        table = Table(title=group.title, title_justify="left")
+        table = Table(title=escape(group.title), title_justify="left")
         table.add_column("metric")
-        for card in group.cards:
-            table.add_column(_literal(card.model), justify="right")
+        for label in group.labels:
+            table.add_column(escape(label), justify="right")
         for name, *cells in zip(group.metrics, *(row[1:] for row in group.cells())):
-            table.add_row(_literal(name), *cells)
+            table.add_row(escape(name), *map(escape, cells))
         tables.append(table)
     return tables
-
-
-def _literal(text: str) -> str:
-    """Text that ``rich`` shows as it is."""
-    return text.replace("[", "\\[")

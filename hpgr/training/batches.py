@@ -64,7 +64,9 @@ class EpochBatches:
         self._batches.set_epoch(epoch)
         count = len(self._batches)
         if count == 0:
-            raise DataError("training batches (0) must be at least 1; the split leaves no training sequence long enough")
+            raise DataError(
+                "training batches (0) must be at least 1; the split leaves no training sequence long enough"
+            )
         return count if self._limit is None else min(count, self._limit)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: one file, written whole or not at all, of tensors and plain values only, so that loading runs no code."""
+"""Checkpoints: one file, written whole or not at all, of tensors and plain values, so that loading runs no code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,12 @@ def write(path: Path, content: dict[str, Any]) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise DataError(f"checkpoint ({path}) must be writable; {error.strerror}: free space or give another folder") from None
+        raise unwritable("checkpoint", path, error) from None
+
+
+def unwritable(what: str, path: Path, error: OSError) -> DataError:
+    """The error for a file that the disk refuses."""
+    return DataError(f"{what} ({path}) must be writable; {error.strerror}: free space or give another folder")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -60,15 +66,13 @@ def origin(name: str, module: nn.Module, settings: StageSettings, *, seed: int, 
     start = hashlib.sha256()
     for tensor in state.values():
         start.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    options = to_tree(settings)
-    del options["part"]
     return {
         "stage": name,
         "seed": seed,
         "batches an epoch": steps,
-        "parameters": hashlib.sha256(shapes.encode()).hexdigest(),
+        "shapes of the model's tensors": f"{len(state)}, sha256 {hashlib.sha256(shapes.encode()).hexdigest()[:12]}",
         "start": start.hexdigest(),
-        **{f"stages.{name}.{option}": value for option, value in options.items()},
+        **{f"stages.{name}.{option}": to_tree(value) for option, value in asdict(settings).items()},
     }
 
 

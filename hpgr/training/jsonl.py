@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from hpgr.training.checkpoint import unwritable
+
 
 class TrainingLog:
     """Appends lines to ``path``; every line has ``stage`` and ``step``. Without a path it keeps nothing."""
@@ -24,13 +26,19 @@ class TrainingLog:
         part.replace(self.path)
 
     def write(self, line: dict[str, Any]) -> None:
-        """Append one line; numbers that JSON lacks become null."""
+        """Append one line; numbers that JSON lacks become null.
+
+        Raises: DataError if the disk is full or refuses.
+        """
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(plain) + "\n")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(plain) + "\n")
+        except OSError as error:
+            raise unwritable("training log", self.path, error) from None
 
 
 def _stays(line: str, stage: str, step: int) -> bool:

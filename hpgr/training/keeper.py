@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +18,34 @@ from hpgr.training.jsonl import TrainingLog
 from hpgr.training.module import StageModule
 from hpgr.training.settings import Housekeeping
 
+CHECKPOINT = "last.pt"
 Validate = Callable[[], Mapping[str, float]]
 
 
 class Keeper(pl.Callback):
     """Knows how far a stage is and everything that its checkpoint must hold besides the weights.
 
-    ``curve`` has a dictionary an epoch: ``epoch`` and ``step`` (both from 1), means of loss and monitors, ``lr``, ``seconds``
-    so far, ``tokens_per_s``, and the validation's metrics under ``valid.NAME``.
+    ``curve`` has a dictionary an epoch: ``epoch`` and ``step`` (both from 1), means of loss and monitors, ``lr`` of the
+    last step, ``tokens_per_s`` of its steps, ``seconds`` so far, and the validation's metrics under ``valid.NAME``.
     """
 
     def __init__(
         self, stage: str, best: BestWeights, validate: Validate | None, keep: Housekeeping, origin: dict[str, Any]
     ) -> None:
         self.curve: list[dict[str, Any]] = []
-        self.log = TrainingLog(None if keep.folder is None else keep.folder / "train.jsonl")
+        self.lines = TrainingLog(None if keep.folder is None else keep.folder / "train.jsonl")
         self.stop = StopRequest()
-        self._stage, self._best, self._validate, self._keep, self._origin = stage, best, validate, keep, origin
+        self.stage, self._best, self._validate, self._keep, self._origin = stage, best, validate, keep, origin
         self._seconds_before = 0.0
         self._optimiser_state: dict[str, Any] | None = None
         self._meter_state: dict[str, tuple[float, int]] = {}
-        self._epoch_tokens = 0
-        self._mark(time.monotonic())
+        self._begun = time.monotonic()
+        self._interval = self._epoch = (self._begun, 0)
 
     @property
-    def path(self) -> Path | None:
-        """Where the checkpoint lies."""
-        return None if self._keep.folder is None else self._keep.folder / self._stage / "last.pt"
+    def folder(self) -> Path | None:
+        """Where the stage keeps its files."""
+        return None if self._keep.folder is None else self._keep.folder / self.stage
 
     @property
     def seconds(self) -> float:
@@ -66,7 +68,7 @@ class Keeper(pl.Callback):
             trainer.optimizers[0].load_state_dict(self._optimiser_state)
             pl_module.epoch_meter.restore(self._meter_state, pl_module.device)
             self._optimiser_state = None
-        self._mark(time.monotonic())
+        self._interval = self._epoch = (time.monotonic(), pl_module.tokens)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -91,23 +93,29 @@ class Keeper(pl.Callback):
         assert isinstance(pl_module, StageModule)
         pl_module.check_finite()
         position, means = pl_module.position, pl_module.epoch_meter.means()
-        line = {"stage": self._stage, "epoch": position.epoch + 1, "step": position.step, **means, "lr": pl_module.lr}
-        line |= self._validated(pl_module)
-        self._log_epoch(line)
+        line = self._line("epoch", pl_module, means, self._epoch) | self._validated(pl_module)
+        line["seconds"] = self.seconds
+        self.lines.write(line)
+        self.curve.append({name: value for name, value in line.items() if name not in ("at", "stage")})
+        for logger in self._keep.loggers:
+            logger.log_metrics({f"{self.stage}/{n}": v for n, v in self.curve[-1].items()}, step=position.step)
+            logger.save()
         position.next_epoch()
         pl_module.epoch_meter.clear()
         self._save(trainer, pl_module)
+        self._interval = self._epoch = (time.monotonic(), pl_module.tokens)
         if self.stop.asked:
             raise self.interrupted(pl_module)
-        trainer.should_stop = self._best.exhausted
+        if self._best.exhausted:
+            trainer.should_stop = True
 
     def interrupted(self, module: StageModule) -> TrainingInterrupted:
         """The error that tells how to go on."""
-        where = f"training of stage {self._stage!r} was interrupted at step {module.position.step}"
-        if self.path is None or not self.path.exists():
+        where = f"training of stage {self.stage!r} was interrupted at step {module.position.step}"
+        if self.folder is None or not (self.folder / CHECKPOINT).exists():
             return TrainingInterrupted(f"{where}; no checkpoint was kept")
         return TrainingInterrupted(
-            f"{where}; its checkpoint is in {self.path.parent}: run the same command with --resume to go on"
+            f"{where}; its checkpoint is in {self.folder}: run the same command with --resume to go on"
         )
 
     def _validated(self, module: StageModule) -> dict[str, float]:
@@ -119,3 +127,34 @@ class Keeper(pl.Callback):
         module.module.train()
         self._best.judge(values, module.position.epoch + 1, module.module)
         return {f"valid.{name}": float(value) for name, value in values.items()}
+
+    def _log_interval(self, module: StageModule) -> None:
+        module.check_finite()
+        self.lines.write(self._line("step", module, module.interval_meter.means(), self._interval))
+        module.interval_meter.clear()
+        self._interval = (time.monotonic(), module.tokens)
+
+    def _line(self, at: str, module: StageModule, means: dict[str, float], since: tuple[float, int]) -> dict[str, Any]:
+        began, tokens = since
+        rate = (module.tokens - tokens) / max(time.monotonic() - began, 1e-9)
+        position = module.position
+        head = {"at": at, "stage": self.stage, "epoch": position.epoch + 1, "step": position.step}
+        return head | means | {"lr": module.rate(position.step - 1), "tokens_per_s": rate, "seconds": self.seconds}
+
+    def _save(self, trainer: pl.Trainer, module: StageModule) -> None:
+        if self.folder is None:
+            return
+        module.check_finite()
+        write(
+            self.folder / CHECKPOINT,
+            {
+                "origin": self._origin,
+                "position": asdict(module.position),
+                "model": module.module.state_dict(),
+                "optimiser": trainer.optimizers[0].state_dict(),
+                "means": module.epoch_meter.state(),
+                "best": self._best.state(),
+                "curve": self.curve,
+                "seconds": self.seconds,
+            },
+        )

@@ -1,4 +1,4 @@
-"""One stage as a LightningModule. Each step draws from seeds of its own, so a resumed run draws what an unbroken one does."""
+"""One stage as a LightningModule. Each step has seeds of its own, so a resumed run draws what an unbroken one draws."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hpgr.core.errors import HpgrError
 from hpgr.core.seeds import derive, torch_generator
@@ -24,28 +24,32 @@ class TrainingDiverged(HpgrError):
 class StageModule(pl.LightningModule):
     """Trains ``stage.module`` with AdamW against ``stage.loss``; ``total_steps`` is where a cosine schedule ends."""
 
-    def __init__(self, stage: TrainableStage, settings: StageSettings, *, seed: int, total_steps: int) -> None:
+    def __init__(
+        self, stage: TrainableStage, settings: StageSettings, position: Position, *, seed: int, total_steps: int
+    ) -> None:
         super().__init__()
         self.module = stage.module
-        self.position = Position()
+        self.position = position
         self.interval_meter, self.epoch_meter = Meter(), Meter()
-        self.interval_tokens = 0
+        self.tokens = 0
         self._stage, self._settings, self._seed, self._total_steps = stage, settings, seed, total_steps
         self._bad_step: Tensor | None = None
 
-    @property
-    def lr(self) -> float:
-        """The rate of the next step, of parameters that are not inherited."""
-        return self._settings.lr * schedule_factor(self._settings, self.position.step, self._total_steps)
+    def rate(self, step: int) -> float:
+        """The rate at ``step`` (from 0) of parameters that are not inherited."""
+        return self._settings.lr * schedule_factor(self._settings, step, self._total_steps)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW with one group for inherited and one for own parameters; frozen ones are left out."""
-        inherited, own = [], []
+        inherited: list[nn.Parameter] = []
+        own: list[nn.Parameter] = []
         for name, parameter in self.module.named_parameters():
             if parameter.requires_grad:
                 (inherited if name.startswith(self._stage.inherited) else own).append(parameter)
         ratios = ((own, 1.0), (inherited, self._settings.inherited_lr_ratio))
-        groups = [{"params": members, "ratio": ratio, "lr": self.lr * ratio} for members, ratio in ratios if members]
+        groups = [
+            {"params": members, "ratio": ratio, "lr": self._settings.lr * ratio} for members, ratio in ratios if members
+        ]
         return torch.optim.AdamW(groups, betas=self._settings.betas, weight_decay=self._settings.weight_decay)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -55,11 +59,12 @@ class StageModule(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of a batch, under the seeds and the rate of this step.
 
-        Raises: TrainingDiverged if it is not finite, at once on a CPU, and by ``check_finite`` where asking costs a wait.
+        Raises: TrainingDiverged if it is not finite; on other devices than a CPU, where asking costs a wait, it is
+        ``check_finite`` that raises, before anything is logged or kept.
         """
         step = self.position.step
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.lr * group["ratio"]
+            group["lr"] = self.rate(step) * group["ratio"]
         torch.manual_seed(derive(self._seed, self._stage.name, "step", step))
         found = self._stage.loss(batch, torch_generator(self._seed, self._stage.name, "batch", step))
         loss = found["loss"]
@@ -68,16 +73,16 @@ class StageModule(pl.LightningModule):
             self.check_finite()
         self.interval_meter.add(found)
         self.epoch_meter.add(found)
-        self.interval_tokens += tokens_of(batch)
+        self.tokens += tokens_of(batch)
         return loss
 
     def check_finite(self) -> None:
         """Raises: TrainingDiverged if a loss since the beginning was not finite."""
         bad = -1 if self._bad_step is None else int(self._bad_step)
         if bad >= 0:
-            stage, rate = self._stage.name, self._settings.lr * schedule_factor(self._settings, bad, self._total_steps)
+            stage = self._stage.name
             raise TrainingDiverged(
-                f"loss of stage {stage!r} (not a number at step {bad + 1}, lr {rate:g}) must be finite; "
+                f"loss of stage {stage!r} (nan or infinite at step {bad + 1}, lr {self.rate(bad):g}) must be finite; "
                 f"set a lower stages.{stage}.lr or stages.{stage}.precision=32"
             )
 

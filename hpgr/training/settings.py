@@ -16,11 +16,11 @@ from hpgr.core.errors import ConfigError
 class StageSettings:
     """What decides the weights that a stage ends with; all of it must be equal for a run to be resumed.
 
-    ``lr`` is reached after ``warmup_steps`` and kept (``constant``) or led to 0 over all ``epochs`` (``cosine``); inherited
-    parameters move at ``lr * inherited_lr_ratio``. ``clip``: largest norm of the gradient, none for no limit.
-    ``patience``: epochs without a better ``metric`` before the stage stops, none for never; ``auto`` is the first metric that
-    the validation gives. Metrics whose name ends in ``loss`` are better when smaller, all others when larger.
-    ``precision``: ``auto`` is bf16 autocast on a CUDA device that has it, 32 otherwise. ``limit_batches``: at most so many an epoch.
+    ``lr`` is reached after ``warmup_steps`` and kept (``constant``) or led to 0 over all ``epochs`` (``cosine``);
+    inherited parameters move at ``lr * inherited_lr_ratio``. ``clip``: largest norm of the gradient, none for no limit.
+    ``patience``: epochs without a better ``metric`` before the stage stops, none for never; ``auto`` is the first
+    metric that the validation gives. Metrics whose name ends in ``loss`` are better when smaller, others when larger.
+    ``precision``: ``auto`` is bf16 autocast on a CUDA device that has it, 32 otherwise. ``limit_batches``: of an epoch.
     """
 
     epochs: int = 10
@@ -62,9 +62,9 @@ class StageSettings:
 class Housekeeping:
     """What does not decide the weights: where checkpoints and the log go, and what is shown.
 
-    ``folder`` takes ``train.jsonl`` and a folder a stage; none keeps nothing. A checkpoint is written after every epoch and
-    every ``checkpoint_every_steps``; the log gets a line after every epoch and every ``log_every_steps``. ``progress`` shows a
-    bar if standard error is a terminal. ``loggers`` are Lightning's; they are written to and stay the caller's to close.
+    ``folder`` takes ``train.jsonl`` and a folder a stage; none keeps nothing. A checkpoint is written after every epoch
+    and every ``checkpoint_every_steps``; the log gets a line after every epoch and every ``log_every_steps``.
+    ``progress`` shows a bar if standard error is a terminal. ``loggers`` are Lightning's; the caller closes them.
     ``accelerator``: Lightning's name of the device kind.
     """
 

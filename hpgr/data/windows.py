@@ -1,0 +1,130 @@
+"""Training batches of bare histories: windows of the training ranges, jagged, to a token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hpgr.core.batch import History
+from hpgr.core.errors import ConfigError, DataError
+from hpgr.core.seeds import numpy_generator
+from hpgr.data.budget import fill_by_length
+from hpgr.data.catalogue import Catalogue
+from hpgr.data.history import Events, gather_history
+from hpgr.data.ranges import Ranges, flat_index
+
+
+class TrainWindows:
+    """Iterates over one epoch of ``History`` batches; the same for the same seed, epoch and number of ranks.
+
+    A history's ``now_ms`` is the time of its last event, which is what a hidden event at the end is asked at.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """``max_len``: events in a window at most. ``batch_tokens``: events in a batch at most.
+
+        ``min_len``: users with fewer training events are left out. ``sampling``: ``cover`` cuts every user's events
+        into windows at borders that move with each epoch, so that each event is in exactly one; ``proportional``
+        draws as many windows as make up the same number of events, users in proportion to their events.
+        """
+
+        max_len: int = 200
+        batch_tokens: int = 8192
+        min_len: int = 2
+        sampling: Literal["cover", "proportional"] = "cover"
+
+        def __post_init__(self) -> None:
+            if self.min_len < 1:
+                raise ConfigError(f"min_len ({self.min_len}) must be at least 1")
+            if self.max_len < 2 * self.min_len - 1:
+                raise ConfigError(f"max_len ({self.max_len}) must be at least 2 * min_len - 1 ({2 * self.min_len - 1})")
+            if self.batch_tokens < self.max_len:
+                raise ConfigError(
+                    f"batch_tokens ({self.batch_tokens}) must be at least max_len ({self.max_len}); a window must fit"
+                )
+            if self.sampling not in ("cover", "proportional"):
+                raise ConfigError(f"sampling ({self.sampling}) must be cover or proportional")
+
+    def __init__(
+        self,
+        events: Events,
+        ranges: Ranges,
+        catalogue: Catalogue,
+        config: Config,
+        *,
+        seed: int,
+        shard: tuple[int, int] = (0, 1),
+    ) -> None:
+        """``shard``: (rank, world); every rank gets equally many batches and together they are the epoch.
+
+        Raises: DataError if no range has ``min_len`` events.
+        """
+        self.config = config
+        self._events, self._catalogue, self._seed, self._shard = events, catalogue, seed, shard
+        enough = ranges.lengths >= config.min_len
+        self._start, self._stop = ranges.start[enough], ranges.stop[enough]
+        self.skipped_events = int(ranges.lengths[~enough].sum())
+        if not enough.any():
+            raise DataError(f"training part must have a user with {config.min_len} events (min_len); it has none")
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that ``len`` and iteration speak of."""
+        self._epoch = epoch
+        self._plan: list[tuple[np.ndarray, np.ndarray]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+    def __iter__(self) -> Iterator[History]:
+        times = np.asarray(self._events.time_ms)
+        for start, stop in self._batches():
+            now_ms = times[stop - 1]
+            yield gather_history(self._events, self._catalogue, start, stop, now_ms, max_len=self.config.max_len)
+
+    def _batches(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        if self._plan is None:
+            generator = numpy_generator(self._seed, "windows", self._epoch)
+            draw = covering_windows if self.config.sampling == "cover" else _proportional_windows
+            start, stop = draw(self._start, self._stop, self.config, generator)
+            rows = fill_by_length(stop - start, self.config.batch_tokens, generator, self._shard)
+            self._plan = [(start[batch], stop[batch]) for batch in rows]
+        return self._plan
+
+
+def covering_windows(
+    start: np.ndarray, stop: np.ndarray, config: TrainWindows.Config, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """``(start [W], stop [W])``: windows of ``min_len`` to ``max_len`` events that cover each range once.
+
+    A range longer than ``max_len`` is cut at a random phase; a piece at either end that would be shorter than
+    ``min_len`` takes events from its neighbour.
+    """
+    size, least = config.max_len, config.min_len
+    lengths = stop - start
+    phase = np.where(lengths > size, generator.integers(1, size + 1, len(lengths)), size)
+    phase = np.maximum(phase, least)
+    later = -(-np.maximum(lengths - phase, 0) // size)
+    owner = np.repeat(np.arange(len(lengths)), later + 1)
+    ordinal = flat_index(np.zeros_like(later), later + 1)
+    opens = start[owner] + np.where(ordinal == 0, 0, phase[owner] + (ordinal - 1) * size)
+    is_last = np.append(owner[1:] != owner[:-1], True)
+    opens = np.where(is_last & (ordinal > 0), np.minimum(opens, stop[owner] - least), opens)
+    closes = np.append(opens[1:], 0)
+    return opens, np.where(is_last, stop[owner], closes)
+
+
+def _proportional_windows(
+    start: np.ndarray, stop: np.ndarray, config: TrainWindows.Config, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    lengths = stop - start
+    size = np.minimum(lengths, config.max_len)
+    ends = np.cumsum(lengths)
+    expected = float((lengths / ends[-1] * size).sum())
+    drawn = np.searchsorted(ends, generator.integers(0, ends[-1], max(round(ends[-1] / expected), 1)), side="right")
+    opens = start[drawn] + generator.integers(0, lengths[drawn] - size[drawn] + 1)
+    return opens, opens + size[drawn]

@@ -1,0 +1,75 @@
+"""Where an event stands: a learned vector for its rank and one for how long ago it was.
+
+Ours, after the time-aware position embedding that Chen et al., WWW 2026, arXiv:2603.00980, name without a formula, and
+the backward position index of the library layer of Zhai et al., ICML 2024, arXiv:2402.17152.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from hpgr.core.errors import ConfigError
+from hpgr.core.jagged import position_in_row, row_of
+from hpgr.ops.time_bucket import log_bucket
+
+
+class TimeAwarePosition(nn.Module):
+    """``Pos[rank] + Time[bucket(now - t)]``; the ranks count from the newest event backwards or from the oldest on."""
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """Ranks beyond ``num_positions`` share the last row. ``num_time_buckets`` None: ranks only; else two buckets
+        for every doubling of the time since the event, from one second on (64 reach far beyond any log).
+        """
+
+        num_positions: int = 512
+        num_time_buckets: int | None = 64
+        order: Literal["from_end", "from_start"] = "from_end"
+
+        def __post_init__(self) -> None:
+            if self.num_positions < 1:
+                raise ConfigError(f"num_positions ({self.num_positions}) must be at least 1")
+            if self.num_time_buckets is not None and self.num_time_buckets < 2:
+                raise ConfigError(
+                    f"num_time_buckets ({self.num_time_buckets}) must be at least 2, or None for ranks only"
+                )
+            if self.order not in ("from_end", "from_start"):
+                raise ConfigError(f"order ({self.order}) must be from_end or from_start")
+
+        def build(self, *, dim: int) -> TimeAwarePosition:
+            return TimeAwarePosition(self, dim)
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        # Row 0 is the place of candidates; history takes the rows from 1 on.
+        self.rank = nn.Embedding(config.num_positions + 1, dim)
+        self.age = nn.Embedding(config.num_time_buckets, dim) if config.num_time_buckets else None
+        for table in (self.rank, self.age):
+            if table is not None:
+                nn.init.normal_(table.weight, std=0.02)
+
+    def for_history(self, user_offsets: Tensor, time_ms: Tensor, now_ms: Tensor) -> Tensor:
+        """``[T, D]`` for events at ``time_ms [T]`` in rows ``user_offsets [B+1]``, asked at ``now_ms [B]``."""
+        row_T = row_of(user_offsets, time_ms.shape[0])
+        rank_T = position_in_row(user_offsets, time_ms.shape[0])
+        if self.config.order == "from_end":
+            rank_T = user_offsets.diff()[row_T] - 1 - rank_T
+        place_TD = self.rank(rank_T.clamp(max=self.config.num_positions - 1) + 1)
+        if self.age is None:
+            return place_TD
+        return place_TD + self.age(self._bucket(now_ms[row_T] - time_ms))
+
+    def for_candidates(self, num_candidates: int) -> Tensor:
+        """``[C, D]``: all candidates share one place, now; none can tell how many there are."""
+        at_C = torch.zeros(num_candidates, dtype=torch.int64, device=self.rank.weight.device)
+        place_CD = self.rank(at_C)
+        return place_CD if self.age is None else place_CD + self.age(at_C)
+
+    def _bucket(self, age_ms_T: Tensor) -> Tensor:
+        assert self.config.num_time_buckets is not None
+        return log_bucket(age_ms_T, num_buckets=self.config.num_time_buckets, first=1000)

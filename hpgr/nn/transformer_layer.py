@@ -1,0 +1,84 @@
+"""One Transformer layer over jagged rows, with three placements of the norm.
+
+Vaswani et al., NeurIPS 2017, arXiv:1706.03762 (``post``); ``pre``: Xiong et al., ICML 2020, arXiv:2002.04745;
+``released``: the published code of Kang & McAuley, ICDM 2018, arXiv:1808.09781, whose residual is the normed query and
+which has no output projection. Departs: no dropout on attention weights; it acts on what attention has read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from hpgr.core.errors import ConfigError
+from hpgr.core.jagged import Jagged
+from hpgr.nn.feed_forward import Activation, FeedForward
+from hpgr.ops.attention import MaskRule, attention
+
+
+class TransformerLayer(nn.Module):
+    """``(T, D)`` to ``(T, D)``; what sees what is the caller's rule."""
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """``norm``: before each branch, after each sum, or as released SASRec has it. ``out_proj`` mixes the heads."""
+
+        ffn_dim: int
+        num_heads: int = 1
+        norm: Literal["pre", "post", "released"] = "pre"
+        act: Activation = "gelu"
+        dropout: float = 0.0
+        out_proj: bool = True
+        eps: float = 1e-8
+
+        def __post_init__(self) -> None:
+            if self.num_heads < 1:
+                raise ConfigError(f"num_heads ({self.num_heads}) must be at least 1")
+            if self.norm not in ("pre", "post", "released"):
+                raise ConfigError(f"norm ({self.norm}) must be pre, post or released")
+            self.feed_forward()
+
+        def feed_forward(self) -> FeedForward.Config:
+            return FeedForward.Config(hidden_dim=self.ffn_dim, act=self.act, dropout=self.dropout)
+
+        def build(self, *, dim: int) -> TransformerLayer:
+            """Raises: ConfigError if ``dim`` is not a multiple of ``num_heads``."""
+            if dim % self.num_heads:
+                raise ConfigError(f"dim ({dim}) must be a multiple of num_heads ({self.num_heads})")
+            return TransformerLayer(self, dim)
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
+        self.out = nn.Linear(dim, dim) if config.out_proj else None
+        self.attention_norm = nn.LayerNorm(dim, eps=config.eps)
+        self.feed_forward_norm = nn.LayerNorm(dim, eps=config.eps)
+        self.feed_forward = config.feed_forward().build(dim=dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Jagged, rule: MaskRule) -> Jagged:
+        """Rows of ``x`` see what ``rule`` shows them."""
+        x_TD = x.values
+        if self.config.norm == "pre":
+            normed_TD = self.attention_norm(x_TD)
+            x_TD = x_TD + self._read(normed_TD, normed_TD, x.offsets, rule)
+            x_TD = x_TD + self.dropout(self.feed_forward(self.feed_forward_norm(x_TD)))
+        elif self.config.norm == "post":
+            x_TD = self.attention_norm(x_TD + self._read(x_TD, x_TD, x.offsets, rule))
+            x_TD = self.feed_forward_norm(x_TD + self.dropout(self.feed_forward(x_TD)))
+        else:
+            normed_TD = self.attention_norm(x_TD)
+            x_TD = self.feed_forward_norm(normed_TD + self._read(normed_TD, x_TD, x.offsets, rule))
+            x_TD = x_TD + self.dropout(self.feed_forward(x_TD))
+        return x.with_values(x_TD)
+
+    def _read(self, query_TD: Tensor, key_TD: Tensor, offsets: Tensor, rule: MaskRule) -> Tensor:
+        heads = (self.config.num_heads, -1)
+        q_THK = self.query(query_TD).unflatten(-1, heads)
+        k_THK, v_THK = self.key(key_TD).unflatten(-1, heads), self.value(key_TD).unflatten(-1, heads)
+        scale = q_THK.shape[-1] ** -0.5
+        read_TD = attention(q_THK, k_THK, v_THK, offsets, weights="softmax", rule=rule, scale=scale).flatten(1)
+        return self.dropout(read_TD if self.out is None else self.out(read_TD))

@@ -1,0 +1,49 @@
+"""Attention of each row's events to one another, with pointwise (silu) or softmax weights, over jagged rows.
+
+Source: Zhai et al., ICML 2024, arXiv:2402.17152, equations 1–2 (silu, constant normaliser); Vaswani et al., NeurIPS
+2017, arXiv:1706.03762 (softmax).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from hpgr.ops.attention.mask_rule import MaskRule
+from hpgr.ops.attention.reference import attention_reference
+from hpgr.ops.attention.vectorised import attention_vectorised
+from hpgr.ops.choice import chosen
+from hpgr.ops.weighing import Kind, PairBias, Weighing, check_heads, check_offsets
+
+__all__ = ["IMPLEMENTATIONS", "MaskRule", "PairBias", "attention"]
+
+IMPLEMENTATIONS = {"reference": attention_reference, "vectorised": attention_vectorised}
+
+
+def attention(  # noqa: PLR0913 - tensors and the options that define the weights
+    q_THK: Tensor,
+    k_THK: Tensor,
+    v_THK: Tensor,
+    offsets_B1: Tensor,
+    *,
+    weights: Kind,
+    rule: MaskRule,
+    normaliser: float | None = None,
+    scale: float = 1.0,
+    bias: PairBias | None = None,
+    impl: str = "auto",
+) -> Tensor:
+    """``[T, H, V]``: the sum over the events ``j`` of one's own row that ``rule`` shows, of weight ``A_ij`` times
+    ``v_j``.
+
+    ``silu``: ``A = silu(scale * q·k + bias) / normaliser``, and exactly 0 for what is hidden. ``softmax``: over what is
+    visible; ``normaliser`` must be None. A query that sees nothing gets zeros. The width of ``v`` may differ from
+    ``k``'s. The normaliser is a constant: the result does not depend on padding, on the row's length or on other rows.
+
+    Raises: ValueError for shapes that do not fit; ConfigError for a normaliser that the weights forbid;
+    UnknownNameError for weights or an implementation that do not exist.
+    """
+    check_heads(q_THK, k_THK, v_THK, same_rows=True)
+    check_offsets("offsets", offsets_B1, q_THK.shape[0])
+    rule.check(q_THK.shape[0])
+    weighing = Weighing(kind=weights, normaliser=normaliser, scale=scale, bias=bias)
+    return IMPLEMENTATIONS[chosen(impl, IMPLEMENTATIONS)](q_THK, k_THK, v_THK, offsets_B1, rule, weighing)

@@ -1,0 +1,56 @@
+"""The tensors of one ``candidate_attention``, checked together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+from hpgr.ops.weighing import check_heads, check_offsets
+
+Listed: TypeAlias = tuple[Tensor, Tensor]
+Boost: TypeAlias = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Reading:
+    """Candidates, the history that they read, and what limits or stresses parts of it; see ``candidate_attention``."""
+
+    q_CHK: Tensor
+    k_THK: Tensor
+    v_THK: Tensor
+    own_k_CHK: Tensor
+    own_v_CHK: Tensor
+    user_offsets_B1: Tensor
+    candidate_offsets_B1: Tensor
+    listed: Listed | None
+    boost: Boost | None
+    key_time_T: Tensor | None
+    query_time_C: Tensor | None
+
+    def check(self) -> None:
+        """Raises: ValueError for shapes that do not fit."""
+        count = self.q_CHK.shape[0]
+        check_heads(self.q_CHK, self.k_THK, self.v_THK, same_rows=False)
+        check_heads(self.q_CHK, self.own_k_CHK, self.own_v_CHK, same_rows=True)
+        if self.own_v_CHK.shape[2] != self.v_THK.shape[2]:
+            raise ValueError(f"own_v width ({self.own_v_CHK.shape[2]}) must be the width of v ({self.v_THK.shape[2]})")
+        check_offsets("user_offsets", self.user_offsets_B1, self.k_THK.shape[0])
+        check_offsets("candidate_offsets", self.candidate_offsets_B1, count)
+        users, asked = self.user_offsets_B1.shape[0] - 1, self.candidate_offsets_B1.shape[0] - 1
+        if users != asked:
+            raise ValueError(f"candidate_offsets ({asked} users) must have as many users as user_offsets ({users})")
+        for name, rows, gate in (
+            ("listed", *(self.listed or (None, None))),
+            ("boost", *(self.boost or (None,) * 2)[:2]),
+        ):
+            if rows is not None and not (rows.ndim == 2 and rows.shape == gate.shape and rows.shape[0] == count):
+                raise ValueError(
+                    f"{name} rows {tuple(rows.shape)} and gate {tuple(gate.shape)} must both be ({count}, W), "
+                    "a list for each candidate"
+                )
+        if self.boost is not None and self.boost[2].shape != self.q_CHK.shape[1:2]:
+            raise ValueError(
+                f"boost beta {tuple(self.boost[2].shape)} must have one value a head ({self.q_CHK.shape[1]})"
+            )

@@ -1,0 +1,32 @@
+"""What every test gets: one thread, one seed, and one table of tolerances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+# The largest absolute and relative difference that counts as equal, per dtype.
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_one_seed() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def close() -> Callable[[Tensor, Tensor], None]:
+    """Fails unless two tensors agree in shape, dtype and value within the table."""
+
+    def check(got: Tensor, want: Tensor) -> None:
+        tolerance = TOLERANCES.get(want.dtype, 0.0)
+        torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance)
+
+    return check

@@ -1,0 +1,308 @@
+"""What every registered model must hold, whatever it is; a new file in ``hpgr/models`` is found by itself."""
+
+from __future__ import annotations
+
+import pkgutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+import hpgr.models
+from hpgr.core.batch import Candidates, History
+from hpgr.core.seeds import torch_generator
+from hpgr.core.vocabulary import Vocabulary
+from hpgr.frames.bundle import Bundle, read_bundle, write_bundle
+from hpgr.frames.counting import CountingRecommender
+from hpgr.frames.ranking import RankingRecommender
+from hpgr.frames.registry import MODELS
+from hpgr.frames.scoring import ScoringRecommender
+
+NUM_ITEMS = 30
+DAY_MS = 86_400_000
+
+
+def sequences(seed: int, lengths: list[int], *, later_from: int | None = None) -> History:
+    """Random users with sessions of a few events, days apart; ``later_from`` changes every item from that place on."""
+    generator = torch_generator(seed, "items")
+    items, times, sessions = [], [], []
+    for length in lengths:
+        row = torch.randint(NUM_ITEMS, (length,), generator=generator)
+        if later_from is not None:
+            row[later_from:] = (row[later_from:] + 1) % NUM_ITEMS
+        items.append(row.tolist())
+        sessions.append([i // 3 for i in range(length)])
+        times.append([DAY_MS * (1 + i // 3) + 1000 * i for i in range(length)])
+    return History.from_lists(items, times_ms=times, sessions=sessions, now_ms=[DAY_MS * 60] * len(lengths))
+
+
+def candidates_for(history: History, frame, rows: list[list[int]], seed: int = 0) -> Candidates:
+    ranker = getattr(frame, "ranker", frame)
+    count = sum(map(len, rows))
+    num_features = len(ranker.config.features)
+    features = torch.rand(count, num_features, generator=torch_generator(seed, "features"))
+    labels = [[float(i % 2) for i in range(len(row))] for row in rows]
+    return Candidates.from_lists(rows, now_ms=history.now_ms, features=features, labels=labels)
+
+
+def built(name: str, seed: int = 0):
+    torch.manual_seed(seed)
+    frame = MODELS[name]().build(num_items=NUM_ITEMS)
+    frame.observe(torch.arange(NUM_ITEMS, 0, -1))
+    if isinstance(frame, CountingRecommender):
+        frame.fit([sequences(9, [20, 20, 20])])
+    return frame.eval()
+
+
+def stage_modules(frame) -> list:
+    return [stage.module for stage in frame.stages()]
+
+
+def ranks(frame) -> bool:
+    return hasattr(frame, "logits")
+
+
+def retrieves(frame) -> bool:
+    return hasattr(frame, "scores")
+
+
+NAMES = MODELS.names()
+RANKERS = [name for name in NAMES if ranks(built(name))]
+TRAINED = [name for name in NAMES if built(name).stages()]
+SEQUENCE = [name for name in TRAINED if retrieves(built(name))]
+
+
+def test_every_file_registers_models_named_after_it():
+    files = {found.name for found in pkgutil.iter_modules(hpgr.models.__path__)}
+    assert {name.split("-")[0] for name in NAMES} == files
+    assert len(NAMES) == 6, NAMES
+    assert len(RANKERS) == 2, RANKERS
+    assert len(TRAINED) == 3, TRAINED
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_builds_the_same_model_twice(name):
+    first, second = built(name, seed=3), built(name, seed=3)
+    assert list(first.state_dict()) == list(second.state_dict())
+    for a, b in zip(first.state_dict().values(), second.state_dict().values()):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if retrieves(built(n))])
+def test_a_neighbour_in_the_batch_changes_no_score(name, close):
+    frame = built(name)
+    together = frame.scores(sequences(1, [7, 0, 1, 12]))
+    generator_order = [7, 0, 1, 12]
+    history = sequences(1, generator_order)
+    for user in range(4):
+        start, stop = history.user_offsets[user : user + 2].tolist()
+        alone = History.from_lists(
+            [history.item_idx[start:stop].tolist()],
+            times_ms=[history.time_ms[start:stop].tolist()],
+            sessions=[[i // 3 for i in range(stop - start)]],
+            now_ms=[DAY_MS * 60],
+        )
+        close(frame.scores(alone)[0], together[user])
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_a_candidate_is_scored_alone_as_in_company(name, close):
+    frame = built(name)
+    history = sequences(2, [9, 0, 4])
+    rows = [[1, 2, 3, NUM_ITEMS], [4, 5], [6]]
+    together = frame.logits(history, candidates := candidates_for(history, frame, rows))
+    at = 0
+    for user, row in enumerate(rows):
+        for item in row:
+            one = [[item] if u == user else [] for u in range(3)]
+            alone = candidates_for(history, frame, one)
+            alone.features.copy_(candidates.features[at : at + 1])
+            close(frame.logits(history, alone)[0], together[at])
+            at += 1
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_future_does_not_leak_into_earlier_states(name, close):
+    """Causal encoders: later items change no earlier state. Others (masked items) must not be asked about the past."""
+    frame = built(name)
+    for module in stage_modules(frame):
+        if isinstance(module, ScoringRecommender):
+            if not getattr(module.config.encoder, "causal", False):
+                continue
+            before, after = (module.states(sequences(3, [9], later_from=place)).values for place in (None, 6))
+            assert not torch.equal(before[6:], after[6:])
+        elif isinstance(module, RankingRecommender):
+            before, after = (history_rows(module, sequences(3, [9], later_from=place)) for place in (None, 6))
+        close(before[:6], after[:6])
+
+
+def history_rows(ranker: RankingRecommender, history: History) -> torch.Tensor:
+    """Keys that candidates read, of every layer, side by side: ``[T, ...]``."""
+    from hpgr.encoders import Signal
+
+    x_TD = ranker.items(history.item_idx)
+    none = x_TD[:0]
+    tokens = ranker.trunk(history.jagged(x_TD), history)
+    memory = ranker.encoder.remember(tokens, history, Signal(history_TD=x_TD, candidates_CD=none, cold_C=none[:, 0] > 0))
+    return torch.cat([key.flatten(1) for key in memory.keys], dim=1)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_loss_of_a_batch_is_the_mean_over_its_predictions(name, close):
+    frame = built(name)
+    histories = [sequences(seed, lengths) for seed, lengths in ((4, [5]), (5, [11]))]
+    both = History.from_lists(
+        [h.item_idx.tolist() for h in histories],
+        times_ms=[h.time_ms.tolist() for h in histories],
+        sessions=[[i // 3 for i in range(h.num_events)] for h in histories],
+        now_ms=[DAY_MS * 60] * 2,
+    )
+    for module in stage_modules(frame):
+        if isinstance(module, ScoringRecommender):
+            task = module.objective.training_task(both, torch_generator(1))
+            states = module._read(task)
+            counts = len(task.read_N)
+            whole = module.objective.loss(states, task, module.items, torch_generator(2))
+            each = [one_cost(module, states[i : i + 1], task.target_N[i : i + 1]) for i in range(counts)]
+            if "SampledBinary" not in repr(module.config.objective):
+                close(whole, torch.stack(each).mean())
+        else:
+            rows = [[1, 2, 3], [4]]
+            candidates = candidates_for(both, frame, rows)
+            whole = module.loss((both, candidates), torch_generator(1))["loss"]
+            logits = module.logits(both, candidates)
+            each = torch.nn.functional.binary_cross_entropy_with_logits(logits, candidates.label, reduction="none")
+            close(whole, each.mean())
+
+
+def one_cost(module: ScoringRecommender, state: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    logits = module.objective.logits(state, module.items)
+    return torch.nn.functional.cross_entropy(logits, target)
+
+
+def trained_on(name: str, histories: list[History], steps: int, stage: int = 0):
+    torch.manual_seed(0)
+    frame = MODELS[name]().build(num_items=NUM_ITEMS)
+    module, loss = frame.stages()[stage].module, frame.stages()[stage].loss
+    optimiser = torch.optim.Adam(module.parameters(), lr=5e-3)
+    module.train()
+    for step in range(steps):
+        optimiser.zero_grad()
+        loss(histories[step % len(histories)], torch_generator(7, step))["loss"].backward()
+        optimiser.step()
+    return frame.eval()
+
+
+def cycles(num_users: int, length: int, seed: int, *, training: bool = False) -> History:
+    starts = torch.randint(NUM_ITEMS, (num_users,), generator=torch_generator(seed, "starts")).tolist()
+    history = History.from_lists([[(s + i) % NUM_ITEMS for i in range(length)] for s in starts])
+    # A training window is asked at its last event, as the batches of hpgr.data do; a request comes one event later.
+    return replace(history, now_ms=history.now_ms - 1000) if training else history
+
+
+@pytest.mark.parametrize("name", SEQUENCE)
+def test_a_cycle_is_learnt(name):
+    frame = trained_on(name, [cycles(32, 12, seed, training=True) for seed in range(8)], steps=350)
+    held_out = cycles(40, 12, seed=99)
+    with torch.no_grad():
+        best = frame.scores(held_out).argmax(1)
+    last = held_out.item_idx[held_out.user_offsets[1:] - 1]
+    assert ((last + 1) % NUM_ITEMS == best).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("name", SEQUENCE)
+def test_noise_is_not_learnt(name):
+    frame = trained_on(name, [sequences(seed, [12] * 32) for seed in range(8)], steps=60)
+    held_out = sequences(77, [13] * 200)
+    history = sequences(77, [13] * 200)
+    target = held_out.item_idx[held_out.user_offsets[1:] - 1]
+    with torch.no_grad():
+        cost = torch.nn.functional.cross_entropy(without_last(frame, history), target)
+    assert cost.item() > 0.97 * torch.log(torch.tensor(float(NUM_ITEMS))).item(), "no model can beat the uniform guess"
+
+
+def without_last(frame, history: History) -> torch.Tensor:
+    lengths = history.lengths.tolist()
+    items = [row[:-1].tolist() for row in history.item_idx.split(lengths)]
+    times = [row[:-1].tolist() for row in history.time_ms.split(lengths)]
+    sessions = [[i // 3 for i in range(n - 1)] for n in lengths]
+    return frame.scores(History.from_lists(items, times_ms=times, sessions=sessions, now_ms=[DAY_MS * 60] * len(lengths)))
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_a_ranker_learns_who_likes_what(name):
+    """Users like the items of the parity of their history; only the history tells."""
+    torch.manual_seed(0)
+    batches = [parity(64, seed) for seed in range(6)]
+    frame = trained_ranker(name, batches, steps=200)
+    history, candidates = parity(200, 99, frame)
+    with torch.no_grad():
+        right = (frame.logits(history, candidates) > 0).float() == candidates.label
+    assert right.float().mean() > 0.85
+
+
+def parity(num_users: int, seed: int, frame=None) -> tuple[History, Candidates]:
+    generator = torch_generator(seed, "parity")
+    kind = torch.randint(2, (num_users, 1), generator=generator)
+    items = 2 * torch.randint(NUM_ITEMS // 2, (num_users, 8), generator=generator) + kind
+    asked = torch.randint(NUM_ITEMS, (num_users, 4), generator=generator)
+    history = History.from_lists(items.tolist())
+    label = (asked % 2 == kind).float().tolist()
+    num_features = len(getattr(frame, "ranker", frame).config.features) if frame is not None else 0
+    features = torch.zeros(num_users * 4, num_features)
+    return history, Candidates.from_lists(asked.tolist(), now_ms=history.now_ms, features=features, labels=label)
+
+
+def trained_ranker(name: str, batches, steps: int):
+    frame = MODELS[name]().build(num_items=NUM_ITEMS)
+    stage = frame.stages()[-1]
+    num_features = len(getattr(frame, "ranker", frame).config.features)
+    optimiser = torch.optim.Adam(stage.module.parameters(), lr=5e-3)
+    stage.module.train()
+    for step in range(steps):
+        history, candidates = batches[step % len(batches)]
+        filled = Candidates(
+            item_idx=candidates.item_idx,
+            time_ms=candidates.time_ms,
+            offsets=candidates.offsets,
+            features=torch.zeros(candidates.num_candidates, num_features),
+            label=candidates.label,
+            weight=candidates.weight,
+        )
+        optimiser.zero_grad()
+        stage.loss((history, filled), torch_generator(7, step))["loss"].backward()
+        optimiser.step()
+    return frame.eval()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_is_loaded(name, tmp_path):
+    frame = built(name)
+    items = Vocabulary.of([f"i{n}" for n in range(NUM_ITEMS)])
+    write_bundle(tmp_path / "b", Bundle(model=name, frame=frame, items=items, facts={"x": 1}))
+    loaded = read_bundle(tmp_path / "b")
+    assert (loaded.model, loaded.facts, loaded.items) == (name, {"x": 1}, items)
+    history = sequences(6, [7, 0, 1])
+    if retrieves(frame):
+        assert torch.equal(frame.scores(history), loaded.frame.scores(history))
+    if ranks(frame):
+        candidates = candidates_for(history, frame, [[1], [2], [3, 4]])
+        assert torch.equal(frame.logits(history, candidates), loaded.frame.logits(history, candidates))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("lengths", [[0], [1], [0, 0], [1, 0, 2]], ids=str)
+def test_empty_and_one_event_users_work(name, lengths):
+    frame = built(name)
+    history = sequences(8, lengths)
+    if retrieves(frame):
+        assert frame.scores(history).shape == (len(lengths), NUM_ITEMS)
+        assert frame.scores(history).isfinite().all()
+    if ranks(frame):
+        candidates = candidates_for(history, frame, [[1, NUM_ITEMS]] * len(lengths))
+        assert frame.logits(history, candidates).isfinite().all()
+    for stage in frame.stages():
+        batch = history if stage.batches == "history" else (history, candidates_for(history, frame, [[1]] * len(lengths)))
+        loss = stage.loss(batch, torch_generator(1))["loss"]
+        assert loss.isfinite()
+        loss.backward()

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, autograd
+
+from hpgr.core.errors import ConfigError, UnknownNameError
+from hpgr.core.jagged import offsets_of
+from hpgr.nn.relative_bias import RelativeBias
+from hpgr.ops.attention import IMPLEMENTATIONS, MaskRule, attention
+from hpgr.ops.weighing import Kind
+
+LENGTHS = [[0, 1, 7], [5], [3, 0, 0, 2], [], [20, 3, 9]]
+KINDS: list[tuple[Kind, float | None]] = [("silu", 8.0), ("softmax", None)]
+
+
+def _inputs(lengths: list[int], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    count = sum(lengths)
+    q, k = (torch.randn(count, 2, 3, dtype=dtype, requires_grad=True) for _ in range(2))
+    v = torch.randn(count, 2, 4, dtype=dtype, requires_grad=True)
+    return q, k, v, offsets_of(torch.tensor(lengths, dtype=torch.int64))
+
+
+def _rules(count: int) -> list[MaskRule]:
+    facts = torch.Generator().manual_seed(1)
+    group_T = torch.randint(0, 2, (count,), generator=facts)
+    time_T = torch.randint(0, 4, (count,), generator=facts)
+    return [
+        MaskRule(),
+        MaskRule(causal=False),
+        MaskRule(window=2),
+        MaskRule(causal=False, window=2),
+        MaskRule(causal=False, group_T=group_T),
+        MaskRule(causal=False, time_T=time_T),
+        MaskRule(window=3, group_T=group_T, time_T=time_T),
+    ]
+
+
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+def test_two_events_by_hand(impl, close):
+    q, k = torch.tensor([[[1.0]], [[2.0]]]), torch.tensor([[[1.0]], [[-1.0]]])
+    v = torch.tensor([[[10.0, 1.0]], [[100.0, 2.0]]])
+    offsets = torch.tensor([0, 2])
+    silu = attention(q, k, v, offsets, weights="silu", rule=MaskRule(), normaliser=4.0, impl=impl)
+    # silu(1) = .7310586, silu(2) = 1.7615942, silu(-2) = -.2384058, each divided by 4.
+    close(silu[0, 0], torch.tensor([1.8276464, 0.1827646]))
+    close(silu[1, 0], torch.tensor([4.4039854 - 5.9601460, 0.4403985 - 0.1192029]))
+    soft = attention(q, k, v, offsets, weights="softmax", rule=MaskRule(), scale=0.5, impl=impl)
+    # softmax of (1, -1) = (.8807971, .1192029).
+    close(soft[0, 0], torch.tensor([10.0, 1.0]))
+    close(soft[1, 0], torch.tensor([8.807971 + 11.920292, 0.8807971 + 0.2384058]))
+
+
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+def test_rules_by_hand(impl, close):
+    """With q = 0, softmax weights are the mean over what is visible."""
+    q = torch.zeros(4, 1, 1)
+    v = torch.tensor([1.0, 10.0, 100.0, 1000.0])[:, None, None]
+
+    def seen(rule):
+        return attention(q, q, v, torch.tensor([0, 4]), weights="softmax", rule=rule, impl=impl).flatten()
+
+    close(seen(MaskRule()), torch.tensor([1.0, 5.5, 37.0, 277.75]))
+    close(seen(MaskRule(causal=False)), torch.full((4,), 277.75))
+    close(seen(MaskRule(window=2)), torch.tensor([1.0, 5.5, 55.0, 550.0]))
+    close(seen(MaskRule(causal=False, window=2)), torch.tensor([5.5, 37.0, 370.0, 550.0]))
+    close(seen(MaskRule(causal=False, group_T=torch.tensor([7, 7, 8, 7]))), torch.tensor([337.0, 337.0, 100.0, 337.0]))
+    close(seen(MaskRule(causal=False, time_T=torch.tensor([3, 3, 1, 5]))), torch.tensor([50.5, 55.0, 100.0, 277.75]))
+
+
+@pytest.mark.parametrize(("kind", "normaliser"), KINDS)
+@pytest.mark.parametrize("lengths", LENGTHS, ids=str)
+def test_vectorised_matches_the_reference_forward_and_backward(lengths, kind, normaliser, close):
+    *qkv, offsets = _inputs(lengths)
+    time_ms = torch.arange(sum(lengths)) * 70_000
+    bias = RelativeBias.Config(num_positions=4).build().double()
+    leaves = [*qkv, bias.place, bias.time]
+    for rule in _rules(sum(lengths)):
+        got, want = (
+            attention(
+                *qkv,
+                offsets,
+                weights=kind,
+                rule=rule,
+                normaliser=normaliser,
+                scale=0.7,
+                bias=bias.between(time_ms, time_ms, None),
+                impl=impl,
+            )
+            for impl in ("vectorised", "reference")
+        )
+        close(got, want)
+        if not sum(lengths):
+            continue
+        up = torch.randn_like(want)
+        grads = (autograd.grad(out, leaves, up) for out in (got, want))
+        for mine, theirs in zip(*grads):
+            close(mine, theirs)
+
+
+@pytest.mark.parametrize(("kind", "normaliser"), KINDS)
+def test_single_precision_matches_the_reference(kind, normaliser, close):
+    *qkv, offsets = _inputs([3, 0, 12], torch.float32)
+    got, want = (
+        attention(*qkv, offsets, weights=kind, rule=MaskRule(), normaliser=normaliser, impl=impl)
+        for impl in ("auto", "reference")
+    )
+    close(got, want)
+
+
+@pytest.mark.parametrize(("kind", "normaliser"), KINDS)
+def test_a_row_does_not_depend_on_its_neighbours(kind, normaliser, close):
+    *qkv, offsets = _inputs([6, 300, 2])
+    together = attention(*qkv, offsets, weights=kind, rule=MaskRule(), normaliser=normaliser)
+    alone = attention(*(x[:6] for x in qkv), torch.tensor([0, 6]), weights=kind, rule=MaskRule(), normaliser=normaliser)
+    close(together[:6], alone)
+
+
+@pytest.mark.parametrize(("kind", "normaliser"), KINDS)
+def test_the_gradient_to_the_future_and_to_other_rows_is_exactly_zero(kind, normaliser):
+    *qkv, offsets = _inputs([6, 4])
+    out = attention(*qkv, offsets, weights=kind, rule=MaskRule(), normaliser=normaliser)
+    for grad in autograd.grad(out[3].sum(), qkv):
+        assert (grad[4:] == 0).all()
+    for grad in autograd.grad(
+        attention(*qkv, offsets, weights=kind, rule=MaskRule(), normaliser=normaliser)[3].sum(), qkv[1:]
+    ):
+        assert (grad[:4] != 0).all()
+
+
+def test_silu_weights_keep_how_much_there_is_and_softmax_weights_do_not(close):
+    """Twice the same history: twice the sum, the same mean."""
+    q, k, v, _ = _inputs([4])
+
+    def read(kind, normaliser, times):
+        tripled = [torch.cat([x[:3]] * times + [x[3:]]) for x in (q, k, v * (torch.arange(4) < 3)[:, None, None])]
+        k_open = torch.cat([tripled[1][:-1], torch.full_like(tripled[1][-1:], -1e4)])
+        rule = MaskRule(causal=False, window=None)
+        offsets = torch.tensor([0, len(k_open)])
+        query = tripled[0].abs()
+        return attention(query, k_open, tripled[2], offsets, weights=kind, rule=rule, normaliser=normaliser)[-1]
+
+    close(read("silu", 8.0, 2), 2 * read("silu", 8.0, 1))
+    close(read("softmax", None, 2), read("softmax", None, 1))
+
+
+def test_bad_input_is_named():
+    q, k, v, offsets = _inputs([2, 3])
+
+    def run(**change):
+        options = {"weights": "silu", "rule": MaskRule(), "normaliser": 5.0} | change
+        return attention(q, k, v, offsets, **options)
+
+    with pytest.raises(ValueError, match=r"q, k and v must agree in heads.*\(4, 2, 3\), \(5, 2, 3\) and \(5, 2, 4\)"):
+        attention(q[:4], k, v, offsets, weights="silu", rule=MaskRule(), normaliser=5.0)
+    with pytest.raises(ValueError, match=r"offsets \(ending at 2\) must be one row of offsets that ends .* 5"):
+        attention(q, k, v, offsets[:2], weights="silu", rule=MaskRule(), normaliser=5.0)
+    with pytest.raises(ConfigError, match=r"normaliser \(None\) must be a positive constant with silu weights"):
+        run(normaliser=None)
+    with pytest.raises(ConfigError, match=r"normaliser \(5.0\) must be None with softmax weights"):
+        run(weights="softmax")
+    with pytest.raises(UnknownNameError, match=r"no kind of weights is named 'softmx'; did you mean softmax"):
+        run(weights="softmx")
+    with pytest.raises(UnknownNameError, match=r"no implementation is named 'triton'"):
+        run(impl="triton")
+    with pytest.raises(ConfigError, match=r"window \(0\) must be at least 1"):
+        MaskRule(window=0)
+    with pytest.raises(ValueError, match=r"group_T \(3,\) must have one value for each of the 5 events"):
+        run(rule=MaskRule(group_T=torch.zeros(3)))

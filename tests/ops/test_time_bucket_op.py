@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hpgr.core.errors import ConfigError
+from hpgr.ops.time_bucket import HSTU_BUCKETS, hstu_bucket, log_bucket
+
+
+def test_research_formula_of_hstu():
+    delta_s = torch.tensor([0, 1, 2, 60, 3600, 86_400, 2_592_000, -60, 2**62])
+    assert hstu_bucket(delta_s).tolist() == [0, 0, 2, 13, 27, 37, 49, 13, 128]
+    assert hstu_bucket(delta_s.double()).max() < HSTU_BUCKETS
+
+
+def test_log_buckets_split_every_doubling():
+    delta = torch.tensor([-1, 0, 999, 1000, 1414, 1415, 1999, 2000, 2828, 2829, 4000, 10**15])
+    assert log_bucket(delta, num_buckets=16, first=1000).tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 15]
+
+
+@pytest.mark.parametrize("name", ["num_buckets", "first", "per_doubling"])
+def test_a_bucket_option_that_is_not_positive_is_refused(name):
+    options = {"num_buckets": 4, "first": 1.0, "per_doubling": 1} | {name: 0}
+    with pytest.raises(ConfigError, match=rf"{name} \(0\) must be positive"):
+        log_bucket(torch.tensor([1]), **options)
