@@ -1,0 +1,1 @@
+"""What a Python user calls; joins data, models, training and evaluation."""

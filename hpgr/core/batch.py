@@ -96,6 +96,30 @@ class History:
             features={n: grow(v, v.new_zeros((self.num_users, *v.shape[1:]))) for n, v in self.features.items()},
         )
 
+    def without_last(self) -> History:
+        """Each user's history without its newest event, asked at that event's time; an empty one stays as it is."""
+        filled = self.lengths > 0
+        keep = torch.ones(self.num_events, dtype=torch.bool, device=self.item_idx.device)
+        keep[self.user_offsets[1:][filled] - 1] = False
+        session = self.session_of_event()[keep]
+        starts = torch.ones_like(session, dtype=torch.bool)
+        starts[1:] = session[1:] != session[:-1]
+        last = self.user_offsets[1:][filled] - 1
+        now_ms, is_open = self.now_ms.clone(), self.session_open.clone()
+        now_ms[filled] = self.time_ms[last]
+        of_event = self.session_of_event()
+        is_open[filled] = of_event[last] == of_event[(last - 1).clamp(min=0)]
+        return History(
+            item_idx=self.item_idx[keep],
+            time_ms=self.time_ms[keep],
+            action=self.action[keep],
+            user_offsets=offsets_of((self.lengths - 1).clamp(min=0)),
+            session_offsets=torch.cat([starts.nonzero().squeeze(1), keep.sum()[None]]),
+            now_ms=now_ms,
+            session_open=is_open,
+            features={name: column[keep] for name, column in self.features.items()},
+        )
+
     def to(self, device: torch.device | str) -> History:
         """The same batch on ``device``."""
         return _moved(self, device)

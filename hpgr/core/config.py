@@ -108,7 +108,7 @@ def _parsed(text: str, hint: Any, path: str) -> Any:
                     continue
         raise ConfigError(f"{path} ({text}) must be one of {hint}")
     if origin is tuple:
-        return tuple(_parsed(part, arguments[0], path) for part in text.split(",") if part)
+        return () if text.lower() == "none" else tuple(_parsed(x, arguments[0], path) for x in text.split(",") if x)
     if origin is typing.Literal:
         if text not in arguments:
             raise UnknownNameError.of(f"choice for {path}", text, map(str, arguments))

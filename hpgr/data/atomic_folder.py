@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
+
 from hpgr.core.errors import DataError
 
 
@@ -23,22 +25,27 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     Raises: DataError if ``path`` exists and is not to be overwritten, or the disk is full.
     """
-    if path.exists() and not overwrite:
-        raise DataError(f"{path} (exists) must be a new path; choose another one, or overwrite it")
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
+    if path.exists() and not overwrite:
+        raise DataError(f"{path} (exists) must be a new path; choose another one, or overwrite it")
     working = _sibling(path, "partial")
     try:
         working.mkdir()
         yield working
         _sync(working)
         _take_place(working, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, pl.exceptions.PolarsError) as error:
+        if not _is_full(error):
             raise
         raise DataError(f"disk of {path.parent} (full) must have room for {path.name}; free some space") from error
     finally:
         shutil.rmtree(working, ignore_errors=True)
+
+
+def _is_full(error: Exception) -> bool:
+    # Polars tells a full disk by text alone.
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
 
 
 def _sibling(path: Path, kind: str) -> Path:

@@ -36,9 +36,7 @@ def fill_by_length(
     """
     rank, world = shard
     if len(cost) < world:
-        raise DataError(
-            f"training part ({len(cost)} rows to batch) must have at least one row for each of {world} ranks"
-        )
+        raise DataError(f"training part ({len(cost)} rows) must have at least one for each of {world} ranks")
     order = np.argsort(cost * (1 + _LENGTH_JITTER * generator.random(len(cost))), kind="stable")
     batches = [order[rows] for rows in fill_in_order(cost[order], budget)]
     while len(batches) % world:

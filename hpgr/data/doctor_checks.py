@@ -67,7 +67,7 @@ def _counted(history: pl.LazyFrame, now_ms: int) -> _Counted:
             history.group_by("item").agg(seen),
             history.select(
                 pl.len().alias("events"),
-                time.quantile(1 - _TEST_SHARE, interpolation="lower").alias("cut"),
+                time.quantile(1 - _TEST_SHARE, interpolation="higher").alias("cut"),
                 (time > now_ms).sum().alias("future"),
                 (time % _DAY_MS == 0).all().alias("whole_days"),
             ),

@@ -22,7 +22,8 @@ OldEvents = Callable[[int, int], np.ndarray]
 def event_dtype(columns: dict[str, Any]) -> np.dtype:
     """A record of an event; ``columns`` names the optional fields (weight, tie, session, features) and their types."""
     fixed = [("user", "<i4"), ("item", "<i4"), ("time", "<i8"), ("action", "<i2")]
-    return np.dtype([*fixed, *((name, np.dtype(kind).newbyteorder("<")) for name, kind in columns.items())])
+    # Aligned fields are read and written several times faster.
+    return np.dtype([*fixed, *((name, np.dtype(kind).newbyteorder("<")) for name, kind in columns.items())], align=True)
 
 
 def records_of(batch: pl.DataFrame, dtype: np.dtype) -> np.ndarray:
@@ -81,7 +82,7 @@ class EventFiles:
                 again = repeats(records)
                 num_repeats += int(again.sum())
                 if drop_repeats:
-                    records = records[~again]
+                    records = np.take(records, np.flatnonzero(~again))
                 lengths[start:stop] = np.bincount(records["user"] - start, minlength=stop - start)
                 offsets = np.concatenate([[0], np.cumsum(lengths[start:stop])])
                 codes = records["session"] if "session" in names else None

@@ -13,7 +13,9 @@ from hpgr.data.column_files import ColumnWriter
 from hpgr.data.event_files import records_of, rows_within
 from hpgr.data.spill import Spill, balanced_starts
 
-EXPOSURE = np.dtype([("user", "<i4"), ("item", "<i4"), ("time", "<i8"), ("label", "<f4"), ("request", "<i8")])
+EXPOSURE = np.dtype(
+    [("user", "<i4"), ("item", "<i4"), ("time", "<i8"), ("label", "<f4"), ("request", "<i8")], align=True
+)
 _FILES = {
     "request_user": np.int32,
     "request_time_ms": np.int64,
@@ -92,7 +94,7 @@ def _in_order(records: np.ndarray, item_code: np.ndarray | None) -> np.ndarray:
     keys = [records["request"], records["user"], records["time"]]
     if item_code is not None:
         keys = [records["label"], records["item"], item_code[records["item"]], *keys]
-    return records[np.lexsort(keys)]
+    return np.take(records, np.lexsort(keys))
 
 
 def _begins(records: np.ndarray) -> np.ndarray:

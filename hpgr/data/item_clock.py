@@ -112,7 +112,7 @@ class ItemClock:
             items = Vocabulary.load(folder / _ITEMS)
             lists = {name: _mapped(folder, name) for name in _ALWAYS}
             lists |= {name: _mapped(folder, name) for name in _OPTIONAL if (folder / f"{name}.npy").exists()}
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        except (OSError, EOFError, ValueError, pl.exceptions.PolarsError) as error:
             raise DataError(f"item clock ({folder}) must hold what hpgr wrote; {error}") from error
         for name, listed in lists.items():
             if len(listed.offsets) != len(items) + 1 or int(listed.offsets[-1]) != len(listed.values):

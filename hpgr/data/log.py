@@ -40,43 +40,52 @@ class EventLog:
     'timestamp read as s (inferred: 2023-11-14 to 2023-11-14)'
     """
 
-    def __init__(self, table: pl.LazyFrame, name: str, columns: Columns, time_unit: TimeUnit | None) -> None:
+    def __init__(self, source: Any, columns: Columns, time_unit: TimeUnit | None, name: str | None) -> None:
         """Use ``EventLog.read``."""
+        if time_unit not in (None, "s", "ms", "us"):
+            raise ConfigError(f"time_unit ({time_unit}) must be s, ms or us")
+        ids = (columns.user, columns.item, columns.session, columns.request)
+        table, found_name = open_table(source, wanted=columns.named(), ids=ids)
         schema = table.collect_schema()
-        self._source = table
-        self.name = name
+        self._source = source
+        self.name = name or found_name
         self.columns = columns
         self.time_unit = time_unit
-        self.roles = columns.present(schema.names(), name)
+        self.roles = columns.present(schema.names(), self.name)
         self.user_type = schema[self.roles["user"]]
         self.item_type = schema[self.roles["item"]]
         for role, column in self.roles.items():
-            _check_type(role, column, schema[column], name)
-        self._time_type = schema[self.roles["time"]]
-        if time_unit is not None and self._time_type in (pl.Date, pl.Datetime):
-            raise ConfigError(f"time_unit ({time_unit}) must be left out; {columns.time} of {name} holds datetimes")
+            _check_type(role, column, schema[column], self.name)
+        if time_unit is not None and schema[columns.time] in (pl.Date, pl.Datetime):
+            raise ConfigError(
+                f"time_unit ({time_unit}) must be left out; {columns.time} of {self.name} holds datetimes"
+            )
         select = [_canonical(role, pl.col(column), schema[column]) for role, column in self.roles.items()]
         self._table = table.select(expr.alias(role) for expr, role in zip(select, self.roles))
 
     @classmethod
-    def read(cls, source: Any, *, columns: Columns = DEFAULT_COLUMNS, time_unit: TimeUnit | None = None) -> EventLog:
+    def read(
+        cls,
+        source: Any,
+        *,
+        columns: Columns = DEFAULT_COLUMNS,
+        time_unit: TimeUnit | None = None,
+        name: str | None = None,
+    ) -> EventLog:
         """The log in ``source``: a Parquet, CSV or Arrow file, a folder of Parquet files, a frame of any kind.
 
-        ``time_unit`` of integer times is inferred where not declared. Values are checked later, by ``validate``.
+        ``time_unit`` of integer times is inferred where not declared. ``name`` stands for the log in messages, by
+        default its path. Values are checked later, by ``validate``.
 
         Raises: DataError where columns are missing or of a type that cannot be meant.
         """
-        if time_unit not in (None, "s", "ms", "us"):
-            raise ConfigError(f"time_unit ({time_unit}) must be s, ms or us")
-        ids = [name for name in (columns.user, columns.item, columns.session, columns.request) if name]
-        table, name = open_table(source, wanted=columns.named(), ids=ids)
-        return cls(table, name, columns, time_unit)
+        return cls(source, columns, time_unit, name)
 
     def ordered_by(self, column: str) -> EventLog:
         """The same log with ``column`` as the order of simultaneous events."""
         if self.columns.tie == column:
             return self
-        return EventLog(self._source, self.name, replace(self.columns, tie=column), self.time_unit)
+        return EventLog(self._source, replace(self.columns, tie=column), self.time_unit, self.name)
 
     @cached_property
     def _measured(self) -> Measured:

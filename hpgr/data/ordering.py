@@ -52,15 +52,15 @@ def merged(old: np.ndarray, new: np.ndarray, first_user: int) -> np.ndarray:
     keys = _keys(new, first_user)
     # Polars sorts with all cores; the row number makes the order stable.
     order = pl.DataFrame({"key": keys}).with_row_index("row").sort("key", "row")["row"].to_numpy()
-    new, keys = new[order], keys[order]
+    # np.take moves records several times faster than indexing does.
     if not len(old):
-        return new
-    at = np.searchsorted(_keys(old, first_user), keys, side="right") + np.arange(len(new))
-    both = np.empty(len(old) + len(new), dtype=new.dtype)
-    is_old = np.ones(len(both), dtype=bool)
+        return np.take(new, order)
+    at = np.searchsorted(_keys(old, first_user), keys[order], side="right") + np.arange(len(new))
+    source = np.empty(len(old) + len(new), dtype=np.int64)
+    is_old = np.ones(len(source), dtype=bool)
     is_old[at] = False
-    both[at], both[is_old] = new, old
-    return both
+    source[at], source[is_old] = len(old) + order, np.arange(len(old))
+    return np.take(np.concatenate([old, new]), source)
 
 
 def settle_ties(records: np.ndarray, item_code: np.ndarray) -> np.ndarray:
@@ -71,13 +71,13 @@ def settle_ties(records: np.ndarray, item_code: np.ndarray) -> np.ndarray:
     tied = np.flatnonzero(_tied(records))
     if not len(tied):
         return records
-    rows = records[tied]
+    rows = np.take(records, tied)
     names = rows.dtype.names or ()
     rest = [name for name in names if name not in ("user", "time", "tie", "item")]
     levels = [_bits(rows[name]) for name in reversed(rest)] + [rows["item"], item_code[rows["item"]]]
     levels += [rows["tie"]] if "tie" in names else []
     records = records.copy()
-    records[tied] = rows[np.lexsort([*levels, _keys(rows, int(rows["user"][0]))])]
+    records[tied] = np.take(rows, np.lexsort([*levels, _keys(rows, int(rows["user"][0]))]))
     return records
 
 
@@ -87,9 +87,9 @@ def repeats(records: np.ndarray) -> np.ndarray:
     tied = np.flatnonzero(_tied(records))
     if not len(tied):
         return found
-    rows = records[tied]
+    rows = np.take(records, tied)
     order = np.lexsort([rows["action"], rows["item"], _keys(rows, int(rows["user"][0]))])
-    by = rows[order]
+    by = np.take(rows, order)
     same = np.ones(len(by) - 1, dtype=bool)
     for name in ("user", "time", "item", "action"):
         same &= by[name][1:] == by[name][:-1]

@@ -1,15 +1,14 @@
 """Users with planted preferences: small data on which it is known what attention to the right events is worth.
 
-Source: claims 6 and 7 of the HPGR card (``docs/models/hpgr.md``). A user has sessions in eight of the categories, at random;
-most events of a session lie in its category, the others anywhere. Candidates lie in categories that the user had a
-session of: about one event in nine of the history is of the candidate's category.
+Source: claims 6 and 7 of the HPGR card (``docs/models/hpgr.md``). A user has sessions in eight of the categories, at
+random; most events of a session lie in its category, the others anywhere. Candidates lie in categories that the user
+had a session of: about one event in nine of the history is of the candidate's category.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -28,12 +27,35 @@ _HALF_COUNT, _COUNT_STEP = 13.0, 4.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PlantedShape:
+    """How many of everything; the defaults are those of the card."""
+
+    num_candidates: int = 4
+    num_sessions: int = 16
+    session_len: int = 8
+    num_categories: int = 40
+    category_size: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("num_candidates", "num_sessions", "session_len", "category_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} ({getattr(self, name)}) must be at least 1")
+        if self.num_categories < _USER_CATEGORIES:
+            raise ConfigError(
+                f"num_categories ({self.num_categories}) must be at least {_USER_CATEGORIES}, as many as one user has"
+            )
+
+
+_CARD = PlantedShape()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Planted:
     """``U`` users with ``L`` events and ``N`` candidates each; item ``i`` is of category ``i // category_size``.
 
     ``item_idx, action, session, time_ms [U, L]`` int64: an action is ``DISLIKE`` or ``LIKE``, a session counts from 0.
-    ``now_ms [U]``: a day after the last event. ``candidate_idx [U, N]`` int64; ``prob [U, N]``: the true chance of a click;
-    ``label [U, N]`` float32, drawn by it.
+    ``now_ms [U]``: a day after the last event. ``candidate_idx [U, N]`` int64; ``prob [U, N]``: the true chance of a
+    click; ``label [U, N]`` float32, drawn by it.
     """
 
     num_items: int
@@ -77,64 +99,108 @@ class Planted:
         return history, candidates
 
 
-def planted_preferences(
-    num_users: int,
-    seed: int,
-    *,
-    click: Literal["preference", "intensity"] = "preference",
-    num_candidates: int = 4,
-    num_sessions: int = 16,
-    session_len: int = 8,
-    num_categories: int = 40,
-    category_size: int = 20,
-) -> Planted:
-    """Users who like or dislike each category, by a coin; a history action tells it right four times in five.
+def planted_preferences(num_users: int, seed: int, shape: PlantedShape = _CARD) -> Planted:
+    """Claim 6: a candidate is clicked as its category is liked, nine times in ten; an ideal ranker's AUC is 0.90.
 
-    ``click="preference"``, claim 6: a candidate is clicked as its category is liked, nine times in ten.
-    ``click="intensity"``, claim 7: it is clicked with probability ``sigmoid((n - 13) / 4)``, where ``n`` is the number of history
-    events in its category, whatever their actions.
-
-    Raises: ConfigError if a size is below 1 or ``click`` is another word.
+    Raises: ConfigError if ``num_users`` is below 1.
     """
-    _check(num_users, num_candidates, num_sessions, session_len, category_size)
-    if num_categories < _USER_CATEGORIES:
-        raise ConfigError(f"num_categories ({num_categories}) must be at least {_USER_CATEGORIES}, those of one user")
-    if click not in ("preference", "intensity"):
-        raise ConfigError(f"click ({click}) must be preference or intensity")
-    draw = numpy_generator(seed, "planted", click)
-    length, num_items = num_sessions * session_len, num_categories * category_size
-    likes = draw.random((num_users, num_categories)) < 0.5
-    own = draw.random((num_users, num_categories)).argsort(1)[:, :_USER_CATEGORIES]
-    topic = np.take_along_axis(own, draw.integers(0, _USER_CATEGORIES, (num_users, num_sessions)), axis=1)
-    on_topic = draw.random((num_users, length)) < _ON_TOPIC_PROB
-    within = draw.integers(0, category_size, (num_users, length))
-    anywhere = draw.integers(0, num_items, (num_users, length))
-    item_idx = np.where(on_topic, topic.repeat(session_len, axis=1) * category_size + within, anywhere)
-    category = item_idx // category_size
-    is_told = draw.random((num_users, length)) < _ACTION_RELIABILITY
-    action = np.where(np.take_along_axis(likes, category, axis=1) == is_told, LIKE, DISLIKE)
+    draw = _generator(num_users, seed)
+    users = _users(num_users, shape, draw)
+    liked = np.take_along_axis(users.likes, users.candidate_category, axis=1)
+    return _with_clicks(users, shape, draw, np.where(liked, _CLICK_RELIABILITY, 1 - _CLICK_RELIABILITY))
 
-    # Each category that the user had a session of is as likely as the others, however many sessions it had.
-    candidate_category = _one_of_those_seen(draw, topic, num_categories, num_candidates)
-    candidate_idx = candidate_category * category_size + draw.integers(0, category_size, candidate_category.shape)
-    if click == "preference":
-        liked = np.take_along_axis(likes, candidate_category, axis=1)
-        prob = np.where(liked, _CLICK_RELIABILITY, 1 - _CLICK_RELIABILITY)
-    else:
-        count = (category[:, None, :] == candidate_category[:, :, None]).sum(2)
-        prob = 1 / (1 + np.exp(-(count - _HALF_COUNT) / _COUNT_STEP))
-    session = np.broadcast_to(np.arange(num_sessions).repeat(session_len), (num_users, length))
-    time_ms = _START_MS + session * _DAY_MS + np.arange(length) % session_len * _MINUTE_MS
-    time_ms = time_ms + draw.integers(0, _DAY_MS // 2, (num_users, num_sessions)).repeat(session_len, axis=1)
+
+def planted_intensity(num_users: int, seed: int, shape: PlantedShape = _CARD) -> Planted:
+    """Claim 7: a candidate is clicked with probability ``sigmoid((n - 13) / 4)``, where ``n`` counts the events of its
+    category in the history, whatever their actions; an ideal ranker's AUC is about 0.84.
+
+    Raises: ConfigError if ``num_users`` is below 1.
+    """
+    draw = _generator(num_users, seed)
+    users = _users(num_users, shape, draw)
+    category = users.item_idx // shape.category_size
+    count = (category[:, None, :] == users.candidate_category[:, :, None]).sum(2)
+    return _with_clicks(users, shape, draw, 1 / (1 + np.exp((_HALF_COUNT - count) / _COUNT_STEP)))
+
+
+def batches(planted: Planted, batch_users: int, seed: int | None) -> Iterator[tuple[History, Candidates]]:
+    """Every user once, ``batch_users`` at a time: in an order drawn from ``seed``, or as they are without one.
+
+    Raises: ConfigError if ``batch_users`` is below 1.
+    """
+    if batch_users < 1:
+        raise ConfigError(f"batch_users ({batch_users}) must be at least 1")
+    users = np.arange(planted.num_users)
+    if seed is not None:
+        users = numpy_generator(seed, "planted", "order").permutation(users)
+    for start in range(0, len(users), batch_users):
+        yield planted.batch(users[start : start + batch_users])
+
+
+def precision_of_selection(rows_CK: Tensor, history: History, candidates: Candidates, category_size: int) -> float:
+    """The share of the selected history rows, -1 being none, that are of their candidate's category; NaN without
+    any."""
+    category_C1 = candidates.item_idx[:, None] // category_size
+    selected_CK = rows_CK >= 0
+    matches_CK = history.item_idx[rows_CK.clamp(min=0)] // category_size == category_C1
+    return float((matches_CK & selected_CK).sum() / selected_CK.sum())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Users:
+    likes: np.ndarray
+    item_idx: np.ndarray
+    candidate_category: np.ndarray
+
+
+def _generator(num_users: int, seed: int) -> np.random.Generator:
+    if num_users < 1:
+        raise ConfigError(f"num_users ({num_users}) must be at least 1")
+    return numpy_generator(seed, "planted")
+
+
+def _users(num_users: int, shape: PlantedShape, draw: np.random.Generator) -> _Users:
+    length, num_items = shape.num_sessions * shape.session_len, shape.num_categories * shape.category_size
+    own = draw.random((num_users, shape.num_categories)).argsort(1)[:, :_USER_CATEGORIES]
+    topic = np.take_along_axis(own, draw.integers(0, _USER_CATEGORIES, (num_users, shape.num_sessions)), axis=1)
+    within = draw.integers(0, shape.category_size, (num_users, length))
+    anywhere = draw.integers(0, num_items, (num_users, length))
+    on_topic = draw.random((num_users, length)) < _ON_TOPIC_PROB
+    # Half of a user's categories are liked, so that the overall share of likes tells nothing about a candidate.
+    likes = draw.random((num_users, shape.num_categories)) < 0.5
+    np.put_along_axis(likes, own, np.arange(_USER_CATEGORIES) % 2 == 0, axis=1)
+    # Every category with a session is as likely a candidate as the others, however many sessions it had.
+    seen = np.zeros((num_users, 1, shape.num_categories), dtype=bool)
+    np.put_along_axis(seen[:, 0], topic, True, axis=1)
+    lot = draw.random((num_users, shape.num_candidates, shape.num_categories))
+    return _Users(
+        likes=likes,
+        item_idx=np.where(on_topic, topic.repeat(shape.session_len, axis=1) * shape.category_size + within, anywhere),
+        candidate_category=np.where(seen, lot, -1.0).argmax(2),
+    )
+
+
+def _with_clicks(users: _Users, shape: PlantedShape, draw: np.random.Generator, prob: np.ndarray) -> Planted:
+    num_users, length = users.item_idx.shape
+    is_told = draw.random((num_users, length)) < _ACTION_RELIABILITY
+    likes = np.take_along_axis(users.likes, users.item_idx // shape.category_size, axis=1)
+    session, minute = np.divmod(np.arange(length), shape.session_len)
+    start_ms = _START_MS + draw.integers(0, _DAY_MS // 2, (num_users, shape.num_sessions))
+    time_ms = start_ms[:, session] + session * _DAY_MS + minute * _MINUTE_MS
+    within = draw.integers(0, shape.category_size, prob.shape)
     return Planted(
-        num_items=num_items,
-        category_size=category_size,
-        item_idx=item_idx,
-        action=action,
-        session=session,
+        num_items=shape.num_categories * shape.category_size,
+        category_size=shape.category_size,
+        item_idx=users.item_idx,
+        action=np.where(likes == is_told, LIKE, DISLIKE),
+        session=np.tile(session, (num_users, 1)),
         time_ms=time_ms,
         now_ms=time_ms[:, -1] + _DAY_MS,
-        candidate_idx=candidate_idx,
+        candidate_idx=users.candidate_category * shape.category_size + within,
         prob=prob,
         label=(draw.random(prob.shape) < prob).astype(np.float32),
     )
+
+
+def _flat(columns: np.ndarray, users: np.ndarray) -> Tensor:
+    return torch.from_numpy(columns[users].reshape(-1))

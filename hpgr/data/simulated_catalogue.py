@@ -82,8 +82,7 @@ class SimulatedCatalogue:
         """Columns ``item_id, title, categories, text, available_from`` (ms UTC), sorted by id."""
         draw = numpy_generator(self.seed, "words")
         count = _WORDS_PER_CATEGORY * self.num_categories
-        parts = draw.integers(0, len(_SYLLABLES), (count, 3))
-        words = ["".join(_SYLLABLES[part] for part in row) for row in parts.tolist()]
+        words = _words(draw, count)
         picks = draw.integers(0, _WORDS_PER_CATEGORY, (self.num_items, _WORDS_PER_TEXT))
         # One word in eight comes from anywhere, so that text tells the category without spelling it.
         picks = picks + self.category[:, None] * _WORDS_PER_CATEGORY
@@ -98,3 +97,14 @@ class SimulatedCatalogue:
                 "available_from": START_MS + self.release_day * DAY_MS,
             }
         ).sort("item_id")
+
+
+def _words(draw: np.random.Generator, count: int) -> list[str]:
+    """Distinct words of as many syllables as it takes, three at least."""
+    base = len(_SYLLABLES)
+    size = 3
+    while base**size < 2 * count:
+        size += 1
+    numbers = draw.choice(base**size, count, replace=False)
+    digits = numbers[:, None] // base ** np.arange(size) % base
+    return ["".join(_SYLLABLES[digit] for digit in row) for row in digits.tolist()]

@@ -1,4 +1,5 @@
-"""What is true of a simulated view before it happens: the distribution of its item, and the rank of the one that came."""
+"""What is true of a simulated view before it happens: the distribution of its item, and the rank of the one that
+came."""
 
 from __future__ import annotations
 

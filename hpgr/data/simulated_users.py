@@ -166,7 +166,8 @@ class SimulatedUsers:
     def _choose_causes(self) -> None:
         self.is_noise = self._event_uniform("noise") < self._config.noise
         wants_repeat = ~self.is_noise & (self._event_uniform("repeat") < self._config.repeat_prob)
-        # A walk that stands in for a repeat with nothing to return to stays out of the pool, else the rule were circular.
+        # A walk that stands in for a repeat with nothing to return to stays out of the pool, else the rule were
+        # circular.
         in_pool = ~self.is_noise & ~wants_repeat
         pooled = np.add.reduceat(in_pool.astype(np.int64), self.event_offsets[:-1])
         group = self.session_user * self._catalogue.num_categories + self.intent

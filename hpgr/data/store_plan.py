@@ -81,8 +81,8 @@ class StorePlan:
         return tuple(
             Problem(
                 f"null_{role.partition(':')[0]}",
-                f"{log.roles[role]} of {log.name} ({found[role]} of {found['rows']} history rows null) must be given for"
-                f" every event; fill it{', or use a gap, as in 30m' if role == 'session' else ''}",
+                f"{log.roles[role]} of {log.name} ({found[role]} of {found['rows']} history rows null) must be given "
+                f"for every event; fill it{', or use a gap, as in 30m' if role == 'session' else ''}",
             )
             for role in roles
             if found[role]

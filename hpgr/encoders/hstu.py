@@ -56,7 +56,9 @@ class HstuEncoder(nn.Module):
             if self.num_layers < 1:
                 raise ConfigError(f"num_layers ({self.num_layers}) must be at least 1")
             if self.bias is not None and self.rows is not None:
-                raise ConfigError("bias (given) must be None with session-sparse rows; set rows to None or drop the bias")
+                raise ConfigError(
+                    "bias (given) must be None with session-sparse rows; set rows to None or drop the bias"
+                )
 
         def build(self, *, dim: int) -> HstuEncoder:
             return HstuEncoder(self, dim)

@@ -57,7 +57,9 @@ def write_bundle(
             shutil.rmtree(folder)
         os.replace(unfinished, folder)
     except OSError as error:
-        raise DataError(f"bundle ({folder}) could not be written: {error.strerror or error}; nothing was left") from error
+        raise DataError(
+            f"bundle ({folder}) could not be written: {error.strerror or error}; nothing was left"
+        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

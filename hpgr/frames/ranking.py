@@ -72,7 +72,9 @@ class RankingRecommender(nn.Module):
         signal = Signal(
             history_TD=x_TD.detach(), candidates_CD=x_CD.detach(), cold_C=candidates.item_idx >= self.items.num_items
         )
-        token_TD = x_TD if self.actions is None else x_TD + self.actions(history.action.clamp(max=self.config.num_actions))
+        token_TD = (
+            x_TD if self.actions is None else x_TD + self.actions(history.action.clamp(max=self.config.num_actions))
+        )
         features_CF = None if self.feature_norm is None else self.feature_norm(candidates.features)
         if self.feature_in is not None:
             x_CD = x_CD + self.feature_in(features_CF)
@@ -95,4 +97,6 @@ class RankingRecommender(nn.Module):
     def _check(self, candidates: Candidates) -> None:
         given, wanted = candidates.features.shape[1], len(self.config.features)
         if given != wanted:
-            raise DataError(f"candidate features ({given}) must be the {wanted} that the model was built with: {self.config.features}")
+            raise DataError(
+                f"candidate features ({given}) must be the {wanted} that the model was built with: {self.config.features}"
+            )

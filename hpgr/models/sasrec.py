@@ -16,12 +16,19 @@ from hpgr.objectives.next_item import NextItem
 
 @MODELS.register("sasrec")
 def sasrec(
-    *, dim: int = 64, num_heads: int = 2, num_layers: int = 2, dropout: float = 0.2, loss: Literal["softmax", "bce"] = "softmax"
+    *,
+    dim: int = 64,
+    num_heads: int = 2,
+    num_layers: int = 2,
+    dropout: float = 0.2,
+    loss: Literal["softmax", "bce"] = "softmax",
 ) -> ScoringRecommender.Config:
     """A causal Transformer that predicts the next item at every event."""
     layer = TransformerLayer.Config(num_heads=num_heads, ffn_dim=4 * dim, dropout=dropout)
     return ScoringRecommender.Config(
         items=IdEmbedding.Config(dim=dim),
-        encoder=AttentionEncoder.Config(layer=layer, num_layers=num_layers, causal=True, position=TimeAwarePosition.Config()),
+        encoder=AttentionEncoder.Config(
+            layer=layer, num_layers=num_layers, causal=True, position=TimeAwarePosition.Config(num_time_buckets=None)
+        ),
         objective=NextItem.Config(cost=FullSoftmax() if loss == "softmax" else SampledBinary()),
     )

@@ -47,7 +47,9 @@ class SessionRows:
             start_TM = session_offsets[matched_SM.clamp(min=0)]
             back = torch.arange(1, self.per_session + 1, device=device)
             far = stop_TM[..., None] - back
-            fits = (matched_SM >= 0)[..., None] & (far >= start_TM[..., None]) & (event_T1[..., None] - far >= self.recent)
+            fits = (
+                (matched_SM >= 0)[..., None] & (far >= start_TM[..., None]) & (event_T1[..., None] - far >= self.recent)
+            )
             rows.append(far.flatten(1))
             keep.append(fits.flatten(1))
         rows_TW, keep_TW = torch.cat(rows, 1), torch.cat(keep, 1)

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from hpgr.core.batch import History
-from hpgr.items import Items
+
+
+class Targets(Protocol):
+    """What is predicted: the catalogue's vectors ``[V, D]``."""
+
+    num_items: int
+
+    def table(self) -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,10 +45,10 @@ class Objective(Protocol):
         """The question "what comes at ``now_ms``?"; ``read_N`` has one event a user, or -1 where no state can answer."""
         ...
 
-    def logits(self, states_ND: Tensor, items: Items) -> Tensor:
+    def logits(self, states_ND: Tensor, items: Targets) -> Tensor:
         """``[N, V]`` scores of the whole catalogue."""
         ...
 
-    def loss(self, states_ND: Tensor, task: Task, items: Items, generator: torch.Generator) -> Tensor:
+    def loss(self, states_ND: Tensor, task: Task, items: Targets, generator: torch.Generator) -> Tensor:
         """Mean cost over the task's predictions, in nats; 0 where there is none."""
         ...

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hpgr.core.errors import ConfigError
-from hpgr.items import Items
+from hpgr.objectives import Targets
 from hpgr.objectives.losses.binary import sampled_binary_loss
 from hpgr.objectives.losses.softmax import softmax_loss
 
@@ -18,11 +18,11 @@ from hpgr.objectives.losses.softmax import softmax_loss
 class ItemCost(Protocol):
     """Scores states against the catalogue, and says what a wrong score costs."""
 
-    def logits(self, states_ND: Tensor, items: Items) -> Tensor:
+    def logits(self, states_ND: Tensor, items: Targets) -> Tensor:
         """``[N, V]``."""
         ...
 
-    def loss(self, states_ND: Tensor, target_N: Tensor, items: Items, generator: torch.Generator) -> Tensor:
+    def loss(self, states_ND: Tensor, target_N: Tensor, items: Targets, generator: torch.Generator) -> Tensor:
         """Mean over the predictions."""
         ...
 
@@ -43,15 +43,15 @@ class FullSoftmax:
         if self.chunk < 1:
             raise ConfigError(f"chunk ({self.chunk}) must be at least 1")
 
-    def logits(self, states_ND: Tensor, items: Items) -> Tensor:
+    def logits(self, states_ND: Tensor, items: Targets) -> Tensor:
         states_ND, table_VD = self._sides(states_ND, items)
         return states_ND @ table_VD.T
 
-    def loss(self, states_ND: Tensor, target_N: Tensor, items: Items, generator: torch.Generator) -> Tensor:
+    def loss(self, states_ND: Tensor, target_N: Tensor, items: Targets, generator: torch.Generator) -> Tensor:
         states_ND, table_VD = self._sides(states_ND, items)
         return softmax_loss(states_ND, target_N, table_VD, chunk=self.chunk)
 
-    def _sides(self, states_ND: Tensor, items: Items) -> tuple[Tensor, Tensor]:
+    def _sides(self, states_ND: Tensor, items: Targets) -> tuple[Tensor, Tensor]:
         if self.temperature is None:
             return states_ND, items.table()
         return F.normalize(states_ND, dim=-1) / self.temperature, F.normalize(items.table(), dim=-1)
@@ -71,10 +71,10 @@ class SampledBinary:
         if self.num_negatives < 1:
             raise ConfigError(f"num_negatives ({self.num_negatives}) must be at least 1")
 
-    def logits(self, states_ND: Tensor, items: Items) -> Tensor:
+    def logits(self, states_ND: Tensor, items: Targets) -> Tensor:
         return states_ND @ items.table().T
 
-    def loss(self, states_ND: Tensor, target_N: Tensor, items: Items, generator: torch.Generator) -> Tensor:
+    def loss(self, states_ND: Tensor, target_N: Tensor, items: Targets, generator: torch.Generator) -> Tensor:
         size = (target_N.shape[0], self.num_negatives)
         drawn_NM = torch.randint(items.num_items, size, generator=generator).to(target_N.device)
         table_VD = items.table()

@@ -41,6 +41,8 @@ class SkipLinks:
 
     def recall(self, history: History) -> tuple[Tensor, Tensor]:
         """``(event_N, weight_N)``: the events that are asked when something is to be recommended."""
-        age = history.lengths.repeat_interleave(history.lengths) - position_in_row(history.user_offsets, history.num_events)
+        age = history.lengths.repeat_interleave(history.lengths) - position_in_row(
+            history.user_offsets, history.num_events
+        )
         event_N = (age <= self.reach).nonzero().squeeze(1)
         return event_N, 1.0 / age[event_N]

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
-from hpgr.items import Items
-from hpgr.objectives import Task
+from hpgr.objectives import Targets, Task
 from hpgr.objectives.costs import FullSoftmax, ItemCost
 
 
@@ -73,7 +72,7 @@ class MaskedItem:
         hidden_T[last_B] = True
         return Task(history=asked, hidden_T=hidden_T, read_N=last_B)
 
-    def loss(self, states_ND: Tensor, task: Task, items: Items, generator: torch.Generator) -> Tensor:
+    def loss(self, states_ND: Tensor, task: Task, items: Targets, generator: torch.Generator) -> Tensor:
         assert task.target_N is not None
         known = task.target_N < items.num_items
         return self.cost.loss(states_ND[known], task.target_N[known], items, generator)

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpgr.core.config import override
 from hpgr.core.errors import ConfigError, UnknownNameError
+from hpgr.data.requests import ExposedRequests, SampledRequests
 from hpgr.data.split_rules import GlobalTime, SplitRule
 from hpgr.data.windows import TrainWindows
 from hpgr.training.settings import StageSettings
@@ -21,8 +22,8 @@ def _both_stages() -> dict[str, StageSettings]:
 class Run:
     """``model``: the config of a frame. ``windows`` cut the training histories; ``max_len`` holds for requests too.
 
-    ``candidates``: the config of what a ranking stage ranks; none for a run without one. ``stages``: settings by name
-    of stage; a name that the frame does not have is not used.
+    ``candidates``: what a ranking stage ranks; none for what was shown where the log tells, else for sampled negatives.
+    ``stages``: settings by name of stage; a name that the frame does not have is not used.
     """
 
     model: Any
@@ -30,7 +31,7 @@ class Run:
     seed: int = 1
     split: SplitRule = field(default_factory=GlobalTime)
     windows: TrainWindows.Config = field(default_factory=TrainWindows.Config)
-    candidates: Any = None
+    candidates: ExposedRequests.Config | SampledRequests.Config | None = None
     stages: dict[str, StageSettings] = field(default_factory=_both_stages)
 
     def __post_init__(self) -> None:

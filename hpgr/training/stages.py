@@ -56,7 +56,8 @@ def fit_stage(
 
     ``validate`` is called after every epoch without gradients, with the module in eval mode on the device of training.
     With ``keep.resume`` a finished stage is loaded, and a broken-off one continues to the weights that an unbroken run
-    reaches; a stage whose first weights are others than in the kept run is trained anew.
+    reaches, bit by bit on a CPU with the same number of threads; a stage whose first weights are others than in the
+    kept run is trained anew.
 
     Raises: TrainingInterrupted on Ctrl-C or termination, after a checkpoint; TrainingDiverged where the loss is not
     finite; ConfigError where a kept run had other options; DataError where there are no batches, a checkpoint is

@@ -143,7 +143,9 @@ def history_rows(ranker: RankingRecommender, history: History) -> torch.Tensor:
     x_TD = ranker.items(history.item_idx)
     none = x_TD[:0]
     tokens = ranker.trunk(history.jagged(x_TD), history)
-    memory = ranker.encoder.remember(tokens, history, Signal(history_TD=x_TD, candidates_CD=none, cold_C=none[:, 0] > 0))
+    memory = ranker.encoder.remember(
+        tokens, history, Signal(history_TD=x_TD, candidates_CD=none, cold_C=none[:, 0] > 0)
+    )
     return torch.cat([key.flatten(1) for key in memory.keys], dim=1)
 
 
@@ -226,7 +228,9 @@ def without_last(frame, history: History) -> torch.Tensor:
     items = [row[:-1].tolist() for row in history.item_idx.split(lengths)]
     times = [row[:-1].tolist() for row in history.time_ms.split(lengths)]
     sessions = [[i // 3 for i in range(n - 1)] for n in lengths]
-    return frame.scores(History.from_lists(items, times_ms=times, sessions=sessions, now_ms=[DAY_MS * 60] * len(lengths)))
+    return frame.scores(
+        History.from_lists(items, times_ms=times, sessions=sessions, now_ms=[DAY_MS * 60] * len(lengths))
+    )
 
 
 @pytest.mark.parametrize("name", RANKERS)
@@ -302,7 +306,9 @@ def test_empty_and_one_event_users_work(name, lengths):
         candidates = candidates_for(history, frame, [[1, NUM_ITEMS]] * len(lengths))
         assert frame.logits(history, candidates).isfinite().all()
     for stage in frame.stages():
-        batch = history if stage.batches == "history" else (history, candidates_for(history, frame, [[1]] * len(lengths)))
+        batch = (
+            history if stage.batches == "history" else (history, candidates_for(history, frame, [[1]] * len(lengths)))
+        )
         loss = stage.loss(batch, torch_generator(1))["loss"]
         assert loss.isfinite()
         loss.backward()

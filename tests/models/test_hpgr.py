@@ -35,7 +35,9 @@ def batch(lengths=(12, 0, 1, 7), num_candidates=5) -> tuple[History, Candidates]
         now_ms=[86_400_000 * 30] * len(lengths),
     )
     asked = [torch.randint(NUM_ITEMS, (num_candidates,), generator=generator).tolist() for _ in lengths]
-    return history, Candidates.from_lists(asked, now_ms=history.now_ms, labels=[[1.0, 0.0, 0.0, 1.0, 0.0]] * len(lengths))
+    return history, Candidates.from_lists(
+        asked, now_ms=history.now_ms, labels=[[1.0, 0.0, 0.0, 1.0, 0.0]] * len(lengths)
+    )
 
 
 def ranker(config, weights=None):
@@ -133,7 +135,9 @@ def cached_logits(module, history, candidates):
     memory = module.encoder.remember(module.trunk(history.jagged(x_TD), history), history, none)
     columns = []
     for place in range(5):
-        one = Candidates.from_lists(candidates.item_idx.view(4, 5)[:, place : place + 1].tolist(), now_ms=history.now_ms)
+        one = Candidates.from_lists(
+            candidates.item_idx.view(4, 5)[:, place : place + 1].tolist(), now_ms=history.now_ms
+        )
         x_CD = module.items(one.item_idx)
         signal = replace(none, candidates_CD=x_CD, cold_C=one.item_idx >= NUM_ITEMS)
         tokens = one_row_each(module.trunk.for_candidates(x_CD), one)

@@ -17,9 +17,12 @@ def history():
     return History.from_lists([[4, 5, 6], [], [7], [8, 9]], sessions=[[0, 1, 1], [], [0], [0, 0]])
 
 
-def test_next_item_reads_all_but_the_last():
+def test_next_item_tells_and_reads_all_but_the_last():
     task = NextItem.Config().build().training_task(history(), torch_generator(1))
-    assert task.read_N.tolist() == [0, 1, 4]
+    assert task.history.item_idx.tolist() == [4, 5, 8]
+    assert task.history.user_offsets.tolist() == [0, 2, 2, 2, 3]
+    assert task.history.session_offsets.tolist() == [0, 1, 2, 3]
+    assert task.read_N.tolist() == [0, 1, 2]
     assert task.target_N.tolist() == [5, 6, 9]
     assert task.hidden_T is None
 
@@ -51,8 +54,10 @@ def test_mask_request_appends_a_hidden_event_now():
 
 def test_mask_share_is_what_was_asked():
     long = History.from_lists([list(range(2000))], sessions=[[i // 10 for i in range(2000)]])
-    task = MaskedItem.Config(mask_prob=0.2, session_mask_prob=0.1, last_prob=0.0).build().training_task(
-        long, torch_generator(3)
+    task = (
+        MaskedItem.Config(mask_prob=0.2, session_mask_prob=0.1, last_prob=0.0)
+        .build()
+        .training_task(long, torch_generator(3))
     )
     assert task.hidden_T.float().mean().item() == pytest.approx(1 - 0.8 * 0.9, abs=0.03)
 

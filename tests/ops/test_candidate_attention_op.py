@@ -40,7 +40,7 @@ class Case:
         self.gate = torch.rand(self.rows.shape, dtype=dtype).add(0.1).requires_grad_()
         everything = starts + torch.arange(max(history))
         self.all_rows = everything.masked_fill(everything >= stops, -1)
-        self.key_time, self.query_time = torch.arange(events) * 60_000, torch.randint(0, 600, (asked,)) * 1000
+        self.key_time, self.query_time = torch.arange(events) * 60_000, torch.randint(0, 10, (asked,)) * 60_000
         self.bias = RelativeBias.Config(num_positions=4).build().to(dtype)
         self.query_at = self.user_offsets[1:][user_of]
 

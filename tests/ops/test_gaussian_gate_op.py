@@ -29,7 +29,7 @@ def test_one_centre_by_hand(impl, close):
 def test_two_centres_add_up_to_at_most_one_or_give_the_higher(impl, close):
     rows, gate = _gate([[5, 3]], impl, floor=0.1)
     assert rows.tolist() == [[1, 2, 3, 4, 5, 6, 7]]
-    edge = FAR, HALF + math.exp(-4.5)
+    edge = FAR + math.exp(-8.0), HALF + math.exp(-4.5)
     close(gate, torch.tensor([[*edge, 1.0, 1.0, 1.0, *edge[::-1]]], dtype=torch.float64))
     rows, gate = _gate([[5, 3]], impl, floor=0.1, aggregate="max")
     close(gate, torch.tensor([[FAR, HALF, 1.0, HALF, 1.0, HALF, FAR]], dtype=torch.float64))
@@ -37,18 +37,18 @@ def test_two_centres_add_up_to_at_most_one_or_give_the_higher(impl, close):
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 def test_the_sum_counts_centres_beyond_their_own_radius(impl):
-    """Each of two centres gives .011 to row 4, three away: below the floor alone, above it together."""
-    rows, _ = _gate([[1, 7, -1, -1]], impl, offsets=(0, 9), floor=0.02)
-    assert 4 in rows[0].tolist()
-    rows, _ = _gate([[1, -1, -1, -1]], impl, offsets=(0, 9), floor=0.02)
-    assert 4 not in rows[0].tolist()
+    """Each of two centres gives .011 to row 104, three away: below the floor alone, above it together."""
+    rows, _ = _gate([[101, 107, -1, -1]], impl, offsets=(0, 200), floor=0.02)
+    assert 104 in rows[0].tolist()
+    rows, _ = _gate([[101, -1, -1, -1]], impl, offsets=(0, 200), floor=0.02)
+    assert 104 not in rows[0].tolist()
 
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 def test_weights_scale_and_the_floor_drops(impl, close):
     rows, gate = _gate([[0, 6]], impl, weight=[[1.0, 0.2]], floor=0.15)
     assert rows.tolist() == [[0, 1, 6]]
-    close(gate, torch.tensor([[1.0, HALF, 0.2]], dtype=torch.float64))
+    close(gate, torch.tensor([[1.0, HALF + 0.2 * math.exp(-12.5), 0.2 + math.exp(-18.0)]], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)

@@ -69,12 +69,27 @@ def test_vectorised_matches_the_reference_forward_and_backward(kind, normaliser,
 
 
 @pytest.mark.parametrize(("kind", "normaliser"), KINDS)
-def test_lists_of_everything_are_causal_attention(kind, normaliser, close):
-    q, k, v = _inputs(6, 6)
-    listed = torch.arange(6).expand(6, 6)
-    rows = listed.masked_fill(listed > torch.arange(6)[:, None], -1)
-    got = listed_attention(q, k, v, rows, torch.ones(6, 6).double(), weights=kind, normaliser=normaliser)
-    close(got, attention(q, k, v, torch.tensor([0, 6]), weights=kind, rule=MaskRule(), normaliser=normaliser))
+def test_long_lists_of_everything_are_causal_attention(kind, normaliser, close):
+    """200 lists of 200 rows: more than are read at once."""
+    q, k, v = _inputs(200, 200)
+    listed = torch.arange(200).expand(200, 200)
+    rows = listed.masked_fill(listed > torch.arange(200)[:, None], -1)
+    bias = RelativeBias.Config(num_positions=50).build().double()
+    time_ms = torch.arange(200) * 5000
+    how = {"weights": kind, "normaliser": normaliser, "bias": bias.between(time_ms, time_ms, None)}
+    got = listed_attention(q, k, v, rows, torch.ones(200, 200).double(), **how)
+    close(got, attention(q, k, v, torch.tensor([0, 200]), rule=MaskRule(), **how))
+
+
+def test_silu_weights_keep_how_many_events_match_and_softmax_weights_only_their_share(close):
+    q, k, v = _inputs(1, 2)
+
+    def read(times, **how):
+        rows = torch.tensor([[0, 1] * times])
+        return listed_attention(q, k, v, rows, torch.ones(rows.shape).double(), **how)
+
+    close(read(20, weights="silu", normaliser=8.0), 10 * read(2, weights="silu", normaliser=8.0))
+    close(read(20, weights="softmax"), read(2, weights="softmax"))
 
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)
@@ -84,6 +99,16 @@ def test_a_gate_of_zero_hides_a_row_from_softmax(impl, close):
     gate = torch.tensor([[1.0, 0.0, 1.0]] * 4).double()
     got = listed_attention(q, k, v, rows, gate, weights="softmax", impl=impl)
     close(got, listed_attention(q, k, v, rows[:, [0, 2]], gate[:, [0, 2]], weights="softmax", impl=impl))
+
+
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+def test_gates_of_zero_alone_leave_softmax_nothing_to_read(impl):
+    q, k, v = _inputs()
+    gate = torch.zeros(4, 2).double().requires_grad_()
+    got = listed_attention(q, k, v, torch.tensor([[0, 3]] * 4), gate, weights="softmax", impl=impl)
+    (grad,) = autograd.grad(got.sum(), gate)
+    assert (got == 0).all()
+    assert (grad == 0).all()
 
 
 def test_lists_of_another_shape_than_their_gates_are_refused():

@@ -63,9 +63,7 @@ def toy() -> Callable[..., tuple[ToyNet, TrainableStage]]:
 
     def make(inherited: tuple[str, ...] = ()) -> tuple[ToyNet, TrainableStage]:
         net = ToyNet()
-        return net, TrainableStage(
-            name="retrieve", module=net, loss=net.loss, batches="history", inherited=inherited
-        )
+        return net, TrainableStage(name="retrieve", module=net, loss=net.loss, batches="history", inherited=inherited)
 
     return make
 

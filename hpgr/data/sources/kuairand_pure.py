@@ -23,8 +23,8 @@ _HOME = "https://kuairand.com"
 def kuairand_pure(folder: Path) -> Source:
     """Every row is an exposure, labelled by ``is_click``; all enter the history, clicked or not, each under its action.
 
-    Some rows are logged twice: they are two exposures and one event of the history. Of the videos only what was known at
-    upload is given; the statistics of the set are averages over the month, so they tell the future of single exposures.
+    Some rows are logged twice: they are two exposures and one event of the history. Of the videos only what was known
+    at upload is given; the statistics of the set are averages over the month, so they tell an exposure's future.
     """
     if is_normalised(folder):
         shown = parquet(folder, INTERACTIONS, _HOME)

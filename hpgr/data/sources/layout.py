@@ -37,7 +37,7 @@ def parquet(folder: Path, name: str, home: str) -> pl.LazyFrame:
     return pl.scan_parquet(found(folder, [name], home))
 
 
-def csv_texts(paths: Sequence[Path], columns: Sequence[str]) -> pl.LazyFrame:
+def csv_texts(paths: list[Path], columns: Sequence[str]) -> pl.LazyFrame:
     """``columns`` of CSV files with a header, one after the other; every value as text, null where empty.
 
     Raises: DataError if the first file lacks a column.

@@ -18,11 +18,12 @@ from hpgr.data.sources.layout import INTERACTIONS, ITEMS, found, is_normalised, 
 
 _HOME = "https://grouplens.org/datasets/movielens/100k/"
 # The last columns of u.item, in its order.
+# fmt: off
 _GENRES = (
-    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
-    "Mystery Romance Sci-Fi Thriller War Western"
-).split()
-_FIRST_GENRE = 6
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)
+# fmt: on
 
 
 @SOURCES.register("movielens_100k")
@@ -48,14 +49,9 @@ def movielens_100k(folder: Path) -> Source:
 
 
 def _films(path: Path) -> pl.DataFrame:
+    names = ["item_id", "title", "release_date", "video_date", "url", *_GENRES]
     table = pl.read_csv(
-        path, separator="|", has_header=False, quote_char=None, encoding="latin1", infer_schema=False
+        path, separator="|", has_header=False, new_columns=names, quote_char=None, encoding="latin1", infer_schema=False
     )
-    genres = [
-        pl.when(pl.col(f"column_{_FIRST_GENRE + i}") == "1").then(pl.lit(name)) for i, name in enumerate(_GENRES)
-    ]
-    return table.select(
-        pl.col("column_1").cast(pl.Int64).alias("item_id"),
-        pl.col("column_2").alias("title"),
-        pl.concat_list(genres).list.drop_nulls().alias("categories"),
-    )
+    genres = [pl.when(pl.col(name) == "1").then(pl.lit(name)) for name in _GENRES]
+    return table.select(pl.col("item_id").cast(pl.Int64), "title", categories=pl.concat_list(genres).list.drop_nulls())

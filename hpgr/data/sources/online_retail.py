@@ -25,7 +25,7 @@ _PRODUCT = r"^\d{5}"
 
 @SOURCES.register("online_retail")
 def online_retail(folder: Path) -> Source:
-    """The lines of known customers that bought a product: no cancellations, postage or charges. An invoice is a session.
+    """What known customers bought, without cancellations, postage and charges; an invoice is a session.
 
     A product on two lines of one invoice enters the history once.
     """

@@ -27,4 +27,6 @@ def softmax_loss(states_ND: Tensor, target_N: Tensor, table_VD: Tensor, *, chunk
 
 def _cost(states_ND: Tensor, target_N: Tensor, table_VD: Tensor) -> Tensor:
     logits_NV = states_ND @ table_VD.T
-    return F.cross_entropy(logits_NV.float() if logits_NV.dtype == torch.bfloat16 else logits_NV, target_N, reduction="sum")
+    return F.cross_entropy(
+        logits_NV.float() if logits_NV.dtype == torch.bfloat16 else logits_NV, target_N, reduction="sum"
+    )

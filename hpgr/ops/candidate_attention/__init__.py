@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from hpgr.core.errors import ConfigError
 from hpgr.ops.candidate_attention.reading import Boost, Listed, Reading
 from hpgr.ops.candidate_attention.reference import candidate_attention_reference
 from hpgr.ops.candidate_attention.vectorised import candidate_attention_vectorised
@@ -50,12 +49,6 @@ def candidate_attention(  # noqa: PLR0913 - tensors and the options that define 
     Raises: ValueError for shapes that do not fit; ConfigError for options that exclude each other;
     UnknownNameError for weights or an implementation that do not exist.
     """
-    if listed is not None and boost is not None:
-        raise ConfigError("listed and boost (both given) must not be combined; give the one that the model uses")
-    if boost is not None and weights != "silu":
-        raise ConfigError(f"boost (given) must be None with {weights} weights; use silu weights or listed rows")
-    if (key_time_T is None) != (query_time_C is None):
-        raise ConfigError("key_time_T and query_time_C (one given) must be given together")
     reading = Reading(
         q_CHK=q_CHK,
         k_THK=k_THK,
@@ -69,6 +62,6 @@ def candidate_attention(  # noqa: PLR0913 - tensors and the options that define 
         key_time_T=key_time_T,
         query_time_C=query_time_C,
     )
-    reading.check()
     weighing = Weighing(kind=weights, normaliser=normaliser, scale=scale, bias=bias)
+    reading.check(weights)
     return IMPLEMENTATIONS[chosen(impl, IMPLEMENTATIONS)](reading, weighing)

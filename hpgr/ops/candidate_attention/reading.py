@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from hpgr.ops.weighing import check_heads, check_offsets
+from hpgr.core.errors import ConfigError
+from hpgr.ops.weighing import Kind, check_heads, check_offsets
 
 Listed: TypeAlias = tuple[Tensor, Tensor]
 Boost: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -29,8 +30,18 @@ class Reading:
     key_time_T: Tensor | None
     query_time_C: Tensor | None
 
-    def check(self) -> None:
-        """Raises: ValueError for shapes that do not fit."""
+    def check(self, weights: Kind) -> None:
+        """Raises: ValueError for shapes that do not fit; ConfigError for options that exclude each other."""
+        if self.listed is not None and self.boost is not None:
+            raise ConfigError("listed and boost (both given) must not be combined; give the one that the model uses")
+        if self.boost is not None and weights != "silu":
+            raise ConfigError(f"boost (given) must be None with {weights} weights; use silu weights or listed rows")
+        if (self.key_time_T is None) != (self.query_time_C is None):
+            raise ConfigError("key_time_T and query_time_C (one given) must be given together")
+        self._check_rows()
+        self._check_lists()
+
+    def _check_rows(self) -> None:
         count = self.q_CHK.shape[0]
         check_heads(self.q_CHK, self.k_THK, self.v_THK, same_rows=False)
         check_heads(self.q_CHK, self.own_k_CHK, self.own_v_CHK, same_rows=True)
@@ -41,6 +52,9 @@ class Reading:
         users, asked = self.user_offsets_B1.shape[0] - 1, self.candidate_offsets_B1.shape[0] - 1
         if users != asked:
             raise ValueError(f"candidate_offsets ({asked} users) must have as many users as user_offsets ({users})")
+
+    def _check_lists(self) -> None:
+        count = self.q_CHK.shape[0]
         for name, rows, gate in (
             ("listed", *(self.listed or (None, None))),
             ("boost", *(self.boost or (None,) * 2)[:2]),

@@ -25,7 +25,7 @@ def gaussian_gate_reference(
                 if not near:
                     continue
                 height_M = torch.stack([w * bump.height(w.new_tensor(abs(k - m))) for m, w in near])
-                gate = bump.joined(height_M, 0)
+                gate = height_M.sum().clamp(max=1.0) if bump.aggregate == "sum" else height_M.amax()
                 if gate >= bump.floor:
                     rows[-1].append(k)
                     gates[-1].append(gate)

@@ -14,13 +14,18 @@ def gaussian_gate_vectorised(
 ) -> tuple[Tensor, Tensor]:
     """See ``gaussian_gate``."""
     near_CP = _near(rows_CK, user_offsets_B1, bump.reach)
-    present = (near_CP >= 0)[:, :, None] & (rows_CK >= 0)[:, None, :]
+    # Counted from a centre, rows of any batch are exact in single precision.
+    at_CP, at_CK = ((rows - rows_CK[:, :1]).to(weight_CK.dtype) for rows in (near_CP, rows_CK))
+    distance_CPK = at_CP[:, :, None] - at_CK[:, None, :]
+    height_CPK = bump.height(distance_CPK)
     if bump.session_T is not None:
         session_CP, session_CK = (gathered(bump.session_T, rows.clamp(min=0)) for rows in (near_CP, rows_CK))
-        present = present & (session_CP[:, :, None] == session_CK[:, None, :])
-    distance_CPK = (near_CP[:, :, None] - rows_CK[:, None, :]).to(weight_CK.dtype)
-    height_CPK = (bump.height(distance_CPK) * weight_CK[:, None, :]).masked_fill(~present, 0.0)
-    gate_CP = bump.joined(height_CPK, 2)
+        height_CPK = height_CPK * (session_CP[:, :, None] == session_CK[:, None, :])
+    weight_CK = weight_CK.masked_fill(rows_CK < 0, 0.0)
+    if bump.aggregate == "sum":
+        gate_CP = torch.bmm(height_CPK, weight_CK[:, :, None]).squeeze(2).clamp(max=1.0)
+    else:
+        gate_CP = (height_CPK * weight_CK[:, None, :]).amax(2)
     at_CW, there_CW = _front((gate_CP >= bump.floor) & (near_CP >= 0))
     return near_CP.gather(1, at_CW).masked_fill(~there_CW, -1), gate_CP.gather(1, at_CW).masked_fill(~there_CW, 0.0)
 

@@ -1,0 +1,255 @@
+"""Measure a frame on one part of its material and write it down: result cards for retrieving and for ranking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+
+from hpgr.api.asking import Ranked, rank, retrieve
+from hpgr.api.material import Material, Part
+from hpgr.core.config import to_tree
+from hpgr.core.errors import DataError
+from hpgr.core.jagged import Jagged
+from hpgr.data.ranges import Queries, flat_index, offsets_from
+from hpgr.evaluation import provenance
+from hpgr.evaluation.beyond_accuracy import catalogue_facts, list_facts
+from hpgr.evaluation.calibration import calibration
+from hpgr.evaluation.card import CertificateFacts, Protocol, ResultCard
+from hpgr.evaluation.classification import grouped_auc, list_ranks, log_loss, normalised_entropy
+from hpgr.evaluation.intervals import Interval, bootstrap_means
+from hpgr.evaluation.metrics import per_query, per_user
+from hpgr.evaluation.pooled import pooled_auc
+from hpgr.evaluation.slices import Classes, Slice, by_query, by_target, history_bins, popularity_classes, repeat_classes
+from hpgr.frames.bundle import num_parameters
+from hpgr.training.run import Run
+from hpgr.training.stages import StageResult
+
+RETRIEVAL_METRICS = ("HitRate@10", "NDCG@10", "MRR@10", "Recall@10", "HitRate@50", "NDCG@50")
+LIST_METRICS = ("NDCG@5", "NDCG@10", "MRR@10")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """What is measured. ``question`` None: both, where the frame answers both. ``limit``: questions asked at most, spread evenly."""
+
+    part: Part = "test"
+    question: Literal["retrieve", "rank"] | None = None
+    exclude_seen: bool = False
+    metrics: tuple[str, ...] = RETRIEVAL_METRICS
+    top: int = 10
+    limit: int | None = None
+    memory_mb: float = 256.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """What is measured: a frame, the name it goes by, the run it comes from and how its stages went."""
+
+    name: str
+    frame: Any
+    run: Run
+    stages: dict[str, StageResult]
+
+
+def evaluate(subject: Subject, material: Material, how: Measure = Measure()) -> dict[str, ResultCard]:
+    """A card for each question that the frame answers, by question.
+
+    A frame that only scores the catalogue is asked to rank too, where the log tells what was shown.
+
+    Raises: DataError if the part holds nothing to ask.
+    """
+    cards = {}
+    shown = len(material.split.test_requests if how.part == "test" else material.split.validation_requests) > 0
+    if how.question in (None, "retrieve") and hasattr(subject.frame, "scores"):
+        cards["retrieve"] = retrieval_card(subject, material, how)
+    if how.question == "rank" or (how.question is None and (hasattr(subject.frame, "logits") or shown)):
+        cards["rank"] = ranking_card(subject, material, how)
+    return cards
+
+
+def retrieval_card(subject: Subject, material: Material, how: Measure) -> ResultCard:
+    """Exact ranks among the whole catalogue; the unit is the user."""
+    began = time.perf_counter()
+    queries = material.queries(how.part, how.limit)
+    if not len(queries):
+        raise DataError(f"{how.part} part (0 targets) must hold at least one; move the split's borders")
+    found = retrieve(
+        subject.frame.eval(),
+        material,
+        queries,
+        max_len=subject.run.windows.max_len,
+        exclude_seen=how.exclude_seen,
+        top=how.top,
+        memory_mb=how.memory_mb,
+    )
+    counts = material.split.catalogue.train_count
+    users = material.store.users.at(queries.user_idx)
+    values = per_query(found.counts, how.metrics)
+    lists = list_facts(found.top_QK, counts, history=material.seen(queries), categories=_categories(material))
+    frame = per_user(users, values | lists)
+    facts = catalogue_facts(found.top_QK, len(counts)) | {
+        "targets outside the catalogue": float(found.counts.missed.mean())
+    }
+    return _card(
+        subject,
+        material,
+        protocol=Protocol(
+            candidates=f"full catalogue ({len(counts)} items)",
+            seen="left out" if how.exclude_seen else "kept",
+            targets=_asked_part(how, material),
+        ),
+        metrics=bootstrap_means(_known(frame)) | {name: Interval(value=value) for name, value in facts.items()},
+        per_user=frame,
+        slices=_retrieval_slices(users.to_numpy(), queries, found.counts, material, values),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def ranking_card(subject: Subject, material: Material, how: Measure) -> ResultCard:
+    """AUC, GAUC, ranks inside lists, log loss and calibration of labelled candidates; the unit is the user."""
+    began = time.perf_counter()
+    features = getattr(getattr(subject.frame, "ranker", subject.frame).config, "features", ())
+    batches = material.ranked_batches(how.part, subject.run, features, how.limit)
+    found = rank(subject.frame.eval(), batches)
+    user_rows = _users_of(found, material, batches.name, how)
+    users = material.store.users.at(user_rows)
+    inside = grouped_auc(found.score, found.label, found.request)
+    frame = _per_user_ranking(found, user_rows, material)
+    metrics = {"AUC": pooled_auc(found.score, found.label, user_rows)} | bootstrap_means(_known(frame))
+    chart = None
+    if found.is_logit:
+        prob = 1 / (1 + np.exp(-found.score))
+        chart = calibration(prob, found.label)
+        single = {
+            "log loss": log_loss(prob, found.label),
+            "normalised entropy": normalised_entropy(prob, found.label),
+            "calibration error": chart.error,
+            "calibration ratio": chart.ratio,
+        }
+        metrics |= {name: Interval(value=value) for name, value in single.items()}
+    return _card(
+        subject,
+        material,
+        protocol=Protocol(
+            candidates=f"{batches.name}, {len(found.label)} candidates",
+            seen="kept",
+            targets=f"{_asked_part(how, material)}; {inside.num_skipped} lists of one outcome are in AUC and GAUC only",
+        ),
+        metrics=metrics,
+        per_user=frame,
+        slices=_ranking_slices(found, users, material),
+        calibration=chart,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _per_user_ranking(found: Ranked, user_rows: np.ndarray, material: Material) -> pl.DataFrame:
+    """``GAUC`` inside each user; AUC and ranks inside each list, as means over a user's lists."""
+    users = material.store.users.at(user_rows)
+    whole = grouped_auc(found.score, found.label, user_rows)
+    inside = grouped_auc(found.score, found.label, found.request)
+    lists = list_ranks(found.score, found.label, found.request)
+    groups, first = np.unique(found.request, return_index=True)
+    values = {name: np.full(len(groups), np.nan) for name in ("AUC in lists", *LIST_METRICS)}
+    values["AUC in lists"][np.searchsorted(groups, inside.groups)] = inside.values
+    for name, column in per_query(lists.counts, LIST_METRICS).items():
+        values[name][np.searchsorted(groups, lists.groups)] = column
+    frame = per_user(users.gather(first), values)
+    gauc = pl.DataFrame([material.store.users.at(whole.groups).rename("user_id"), pl.Series("GAUC", whole.values)])
+    return frame.join(gauc, on="user_id", how="left").select("user_id", "num_queries", "GAUC", *values)
+
+
+def _users_of(found: Ranked, material: Material, candidates: str, how: Measure) -> np.ndarray:
+    if candidates == "exposed":
+        return material.users_of_requests(found.request)
+    return material.queries(how.part, how.limit).user_idx[found.request]
+
+
+def _retrieval_slices(
+    users: np.ndarray, queries: Queries, counts: Any, material: Material, values: dict[str, np.ndarray]
+) -> tuple[Slice, ...]:
+    chosen = [name for name in ("HitRate@10", "NDCG@10") if name in values] or list(values)[:1]
+    train_count = material.split.catalogue.train_count
+    trained = np.isin(queries.user_idx, material.split.train.user_idx)
+    warm = _two_classes("user", ("cold", "warm"), trained)
+    return (
+        *by_query(warm, users, {name: values[name] for name in chosen}),
+        *by_query(history_bins(queries.stop - queries.start), users, {name: values[name] for name in chosen}),
+        *by_target(popularity_classes(counts.rows, train_count), users, counts, chosen),
+        *by_target(repeat_classes(counts, material.seen(queries), len(train_count)), users, counts, chosen),
+    )
+
+
+def _ranking_slices(found: Ranked, users: pl.Series, material: Material) -> tuple[Slice, ...]:
+    """AUC in lists whose clicked items are all in the catalogue, and in those where one is outside it."""
+    num_items = len(material.split.catalogue)
+    requests, first, at = np.unique(found.request, return_index=True, return_inverse=True)
+    cold = np.bincount(at, weights=(found.item_rows >= num_items) & (found.label > 0), minlength=len(requests)) > 0
+    inside = grouped_auc(found.score, found.label, found.request)
+    value = np.full(len(requests), np.nan)
+    value[np.searchsorted(requests, inside.groups)] = inside.values
+    ok = ~np.isnan(value)
+    classes = _two_classes("clicked item", ("in the catalogue", "outside the catalogue"), cold[ok])
+    return tuple(by_query(classes, users.to_numpy()[first][ok], {"AUC in lists": value[ok]}))
+
+
+def _two_classes(kind: str, names: tuple[str, str], second: np.ndarray) -> Classes:
+    return Classes(kind=kind, names=names, index=second.astype(np.int64))
+
+
+def _asked_part(how: Measure, material: Material) -> str:
+    some = "" if how.limit is None else f", {how.limit} spread evenly"
+    return f"{how.part} part{some}; {material.split.certificate.facts['rule']}"
+
+
+def _known(frame: pl.DataFrame) -> pl.DataFrame:
+    """Without metrics that no user has."""
+    return frame.select(name for name in frame.columns if frame[name].null_count() < len(frame))
+
+
+def _categories(material: Material) -> Jagged | None:
+    listed = material.clock.categories
+    if listed is None:
+        return None
+    rows = material.split.catalogue.store_rows()
+    start, stop = listed.bounds(rows)
+    values = np.asarray(listed.values)[flat_index(start, stop)]
+    return Jagged(torch.from_numpy(values), torch.from_numpy(offsets_from(stop - start)))
+
+
+def _card(
+    subject: Subject,
+    material: Material,
+    *,
+    protocol: Protocol,
+    metrics: dict[str, Interval],
+    per_user: pl.DataFrame,
+    slices: Sequence[Slice],
+    seconds: float,
+    calibration: Any = None,
+) -> ResultCard:
+    store, certificate = material.store, material.split.certificate
+    last_epoch = {name: (result.curve[-1] if result.curve else {}) for name, result in subject.stages.items()}
+    return ResultCard(
+        model=subject.name,
+        config=to_tree(subject.run),
+        certificate=CertificateFacts(hash=certificate.hash, facts=certificate.facts),
+        protocol=protocol,
+        data={"store": store.path.name} | store.manifest["counts"],
+        metrics=metrics,
+        seeds=(subject.run.seed,),
+        slices=tuple(slices),
+        calibration=calibration,
+        learning_curves={name: list(result.curve) for name, result in subject.stages.items()},
+        monitors={f"{stage} {key}": value for stage, row in last_epoch.items() for key, value in row.items()},
+        wall_time_s={name: r.seconds for name, r in subject.stages.items()} | {"evaluation": seconds},
+        num_parameters=num_parameters(subject.frame),
+        peak_memory_bytes=provenance.peak_memory_bytes(),
+        per_user=per_user,
+    )

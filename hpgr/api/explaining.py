@@ -1,0 +1,144 @@
+"""Why an item was recommended: the events it reads by preference, their sessions and weights, and the score without each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from hpgr.api.asked_histories import AskedHistories
+from hpgr.api.recommending import Answerer
+from hpgr.core.batch import Candidates, History
+from hpgr.data.candidate_lists import Lists
+from hpgr.data.history import OrderedEvents
+from hpgr.encoders import Signal
+
+
+@torch.no_grad()
+def explain(
+    answerer: Answerer, asked: AskedHistories, table: pl.DataFrame, *, events: int = 5, by_rank: bool
+) -> pl.DataFrame:
+    """For each recommended row the ``events`` history events that matter most by the model's own account.
+
+    ``user_id, item_id, rank, event_item_id, event_time_ms, session`` (from the oldest that the model reads, from 1),
+    ``weight`` (the selection's gate; null where the model selects nothing and the newest events are listed instead),
+    ``score``, ``score_without`` (the item's score if that event had not happened) and ``change`` (what the event adds).
+    """
+    pieces = []
+    for b, user in enumerate(asked.users):
+        mine = table.filter(pl.col("user_id") == user)
+        if len(mine):
+            pieces.append(_one_user(answerer, asked, b, mine, events, by_rank))
+    return pl.concat(pieces) if pieces else pl.DataFrame()
+
+
+def _one_user(
+    answerer: Answerer, asked: AskedHistories, b: int, mine: pl.DataFrame, events: int, by_rank: bool
+) -> pl.DataFrame:
+    items = answerer.clock.items.rows(mine["item_id"])
+    start = max(int(asked.start[b]), int(asked.stop[b]) - answerer.max_len)
+    history, candidates = answerer.batch(asked, _lists(asked, [b], items))
+    picked = _picked(answerer, history, candidates, events)
+    score = _scores(answerer, history, candidates, by_rank)
+    session = history.session_of_event().numpy() + 1
+    rows = []
+    for event in sorted({at for chosen in picked for at, _ in chosen}):
+        without = _scores(answerer, *_batch_without(answerer, asked, b, start + event, items), by_rank)
+        for c, chosen in enumerate(picked):
+            for at, weight in chosen:
+                if at == event:
+                    rows.append((c, at, weight, float(score[c]), float(without[c])))
+    rows.sort(key=lambda row: (row[0], row[3] - row[4] if row[2] is None else -row[2], row[1]))
+    at = np.array([start + row[1] for row in rows], dtype=np.int64)
+    chosen_rows = mine[[row[0] for row in rows]]
+    return pl.DataFrame(
+        [
+            chosen_rows["user_id"],
+            chosen_rows["item_id"],
+            chosen_rows["rank"],
+            _ids(answerer, np.asarray(asked.events.item_idx)[at]),
+            pl.Series("event_time_ms", np.asarray(asked.events.time_ms)[at].astype(np.int64)),
+            pl.Series("session", [int(session[row[1]]) for row in rows], dtype=pl.Int64),
+            pl.Series("weight", [row[2] for row in rows], dtype=pl.Float64),
+            pl.Series("score", [row[3] for row in rows], dtype=pl.Float64),
+            pl.Series("score_without", [row[4] for row in rows], dtype=pl.Float64),
+            pl.Series("change", [row[3] - row[4] for row in rows], dtype=pl.Float64),
+        ]
+    )
+
+
+def _picked(
+    answerer: Answerer, history: History, candidates: Candidates, events: int
+) -> list[list[tuple[int, float | None]]]:
+    """For each candidate ``(event, weight)`` of the strongest selected events, or of the newest without weights."""
+    ranker = getattr(answerer.frame, "ranker", answerer.frame)
+    selected = None
+    if hasattr(ranker, "encoder") and hasattr(ranker.encoder, "selected"):
+        signal = Signal(
+            history_TD=ranker.items(history.item_idx),
+            candidates_CD=ranker.items(candidates.item_idx),
+            cold_C=candidates.item_idx >= ranker.items.num_items,
+        )
+        selected = ranker.encoder.selected(history, candidates, signal)
+    if selected is None:
+        newest = range(max(0, history.num_events - events), history.num_events)
+        return [[(event, None) for event in newest] for _ in range(candidates.num_candidates)]
+    rows_CW, gate_CW = selected
+    gate_CW, order = gate_CW.sort(dim=1, descending=True, stable=True)
+    best = rows_CW.gather(1, order)[:, :events].tolist()
+    return [
+        [(row, weight) for row, weight in zip(rows, gates) if row >= 0] for rows, gates in zip(best, gate_CW.tolist())
+    ]
+
+
+def _scores(answerer: Answerer, history: History, candidates: Candidates, by_rank: bool) -> Any:
+    if by_rank:
+        return answerer.frame.logits(history, candidates)[:, 0]
+    return answerer.frame.scores(history)[candidates.user_of_candidate(), candidates.item_idx]
+
+
+def _lists(asked: AskedHistories, rows: list[int], items: np.ndarray) -> Lists:
+    at = np.array(rows)
+    return Lists(
+        start=asked.start[at],
+        stop=asked.stop[at],
+        now_ms=asked.now_ms[at],
+        item_rows=items,
+        offsets=np.array([0, len(items)], dtype=np.int64),
+    )
+
+
+def _batch_without(
+    answerer: Answerer, asked: AskedHistories, b: int, event: int, items: np.ndarray
+) -> tuple[History, Candidates]:
+    """The same question with one event left out; sessions keep their borders."""
+    at = np.arange(int(asked.start[b]), int(asked.stop[b]))
+    kept = at[at != event]
+    borders = np.asarray(asked.events.session_offsets)
+    session = np.searchsorted(borders, kept, side="right")
+    begins = np.flatnonzero(np.diff(session, prepend=-1))
+    events = OrderedEvents(
+        item_idx=np.asarray(asked.events.item_idx)[kept],
+        time_ms=np.asarray(asked.events.time_ms)[kept],
+        action=np.asarray(asked.events.action)[kept],
+        user_offsets=np.array([0, len(kept)], dtype=np.int64),
+        session_offsets=np.append(begins, len(kept)).astype(np.int64),
+        session_rule=asked.events.session_rule,
+        dropped=0,
+    )
+    one = AskedHistories(
+        events=events,
+        users=asked.users[b : b + 1],
+        start=np.zeros(1, dtype=np.int64),
+        stop=np.array([len(kept)]),
+        now_ms=asked.now_ms[b : b + 1],
+    )
+    return answerer.batch(one, _lists(one, [0], items))
+
+
+def _ids(answerer: Answerer, rows: np.ndarray) -> pl.Series:
+    """Ids of clock rows; null for an item that no log of the model holds."""
+    known = answerer.clock.items.at(np.maximum(rows, 0))
+    return pl.select(pl.when(pl.Series(rows >= 0)).then(known).otherwise(None)).to_series().rename("event_item_id")

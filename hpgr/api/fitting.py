@@ -1,0 +1,99 @@
+"""Train a frame on material: counts, stages in order, validation after each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from hpgr.api.asking import rank, retrieve
+from hpgr.api.material import Material
+from hpgr.api.monitors import selection_monitors
+from hpgr.core.errors import DataError
+from hpgr.data.history import gather_history
+from hpgr.data.ranges import chunks
+from hpgr.evaluation.classification import auc, grouped_auc
+from hpgr.evaluation.metrics import per_query
+from hpgr.frames.counting import CountingRecommender
+from hpgr.frames.stage import TrainableStage
+from hpgr.training.run import Run
+from hpgr.training.settings import Housekeeping
+from hpgr.training.stages import StageResult, fit_stage
+
+VALIDATION_LIMIT = 2000
+"""Questions or requests of the validation part that are asked after each epoch, spread evenly over it."""
+
+
+def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = None) -> dict[str, StageResult]:
+    """Train every stage of ``frame``; the results by name of stage. A counting frame counts and has none.
+
+    Raises: DataError where there is nothing to train on; what ``fit_stage`` raises.
+    """
+    if hasattr(frame, "observe"):
+        frame.observe(torch.from_numpy(material.split.catalogue.train_count))
+    if isinstance(frame, CountingRecommender):
+        frame.fit(_whole_histories(material))
+        return {}
+    results = {}
+    for stage in frame.stages():
+        results[stage.name] = fit_stage(
+            stage,
+            material.training_batches(stage, run),
+            settings=run.settings(stage.name),
+            seed=run.seed,
+            validate=validation(frame, stage, material, run),
+            keep=keep,
+        )
+    return results
+
+
+def validation(
+    frame: Any, stage: TrainableStage, material: Material, run: Run
+) -> Callable[[], dict[str, float]] | None:
+    """What is measured of a stage after each epoch, the deciding metric first; None where there is nothing to ask."""
+    return _retrieval(stage, material, run) if stage.batches == "history" else _ranking(stage, material, run)
+
+
+def _retrieval(stage: TrainableStage, material: Material, run: Run) -> Callable[[], dict[str, float]] | None:
+    queries = material.queries("validation", VALIDATION_LIMIT)
+    if not len(queries):
+        return None
+
+    def measure() -> dict[str, float]:
+        found = retrieve(stage.module, material, queries, max_len=run.windows.max_len, exclude_seen=False, top=1)
+        values = per_query(found.counts, ["NDCG@10", "HitRate@10"])
+        return {name: float(value.mean()) for name, value in values.items()}
+
+    return measure
+
+
+def _ranking(stage: TrainableStage, material: Material, run: Run) -> Callable[[], dict[str, float]] | None:
+    try:
+        batches = material.ranked_batches("validation", run, stage.module.config.features, VALIDATION_LIMIT)
+    except DataError:
+        return None
+    if not len(batches):
+        return None
+    exposures = material.store.exposures
+    users = np.asarray(exposures.request_user) if batches.name == "exposed" and exposures is not None else None
+
+    def measure() -> dict[str, float]:
+        found = rank(stage.module, batches)
+        if not 0 < found.label.mean() < 1:
+            raise DataError("validation labels (all the same) must hold both outcomes; move the split's borders")
+        inside = grouped_auc(found.score, found.label, users[found.request] if users is not None else found.request)
+        first = {"GAUC": inside.mean()} if len(inside.values) else {}
+        return first | {"AUC": auc(found.score, found.label)} | selection_monitors(stage.module, batches)
+
+    return measure
+
+
+def _whole_histories(material: Material) -> Any:
+    train = material.split.train
+    for first, end in chunks(train.lengths):
+        start, stop = train.start[first:end], train.stop[first:end]
+        now_ms = np.asarray(material.store.time_ms)[stop - 1]
+        longest = int((stop - start).max(initial=1))
+        yield gather_history(material.store, material.split.catalogue, start, stop, now_ms, max_len=longest)

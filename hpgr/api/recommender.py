@@ -1,0 +1,258 @@
+"""Fit, evaluate, recommend, save, load: the few verbs of a Python user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from hpgr.api.asked_histories import AskedHistories, LogFacts, of_histories, of_users
+from hpgr.api.evaluating import Measure, Subject, evaluate
+from hpgr.api.explaining import explain
+from hpgr.api.fitting import fit
+from hpgr.api.material import Material
+from hpgr.api.recommending import Answerer, Wanted
+from hpgr.api.runs import actions_of, run_for
+from hpgr.core.config import from_tree, to_tree
+from hpgr.core.errors import ConfigError, DataError
+from hpgr.core.seeds import derive
+from hpgr.data.catalogue import Catalogue
+from hpgr.data.item_clock import ItemClock
+from hpgr.data.store import SequenceStore
+from hpgr.evaluation.card import ResultCard
+from hpgr.frames.bundle import Bundle, read_bundle, write_bundle
+from hpgr.training.run import Run
+from hpgr.training.settings import Housekeeping
+from hpgr.training.stages import StageResult
+
+_CLOCK = "clock"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recommendations:
+    """``table``: ``user_id, item_id, score, rank``. What could not be answered is named: ``unknown_users``,
+    ``unknown_items`` (in histories), ``unknown_candidates``; ``dropped`` events were not before the moment asked about.
+    ``explanations``: see ``hpgr.api.explaining``; None unless asked for."""
+
+    table: pl.DataFrame
+    unknown_users: tuple[Any, ...] = ()
+    unknown_items: tuple[Any, ...] = ()
+    unknown_candidates: tuple[Any, ...] = ()
+    dropped: int = 0
+    explanations: pl.DataFrame | None = None
+
+
+class Recommender:
+    """A model from its name (or a whole ``Run``) to recommendations.
+
+    ``fit`` trains on a store; ``load`` opens a bundle. Both leave the recommender able to ``recommend``.
+    """
+
+    def __init__(self, model: str | Run, *, seed: int = 1, changes: Sequence[str] = ()) -> None:
+        """``changes``: options as ``path.to.option=value``, checked when the store's facts are known, at ``fit``."""
+        self._asked, self._seed, self._changes = model, seed, tuple(changes)
+        self._run: Run | None = model if isinstance(model, Run) else None
+        self._answerer: Answerer | None = None
+        self._store: SequenceStore | None = None
+        self._material: Material | None = None
+        self._facts: dict[str, Any] = {}
+        self.stages: dict[str, StageResult] = {}
+
+    @property
+    def run(self) -> Run:
+        """The run that was, or will be, trained."""
+        return run_for(str(self._asked), seed=self._seed, changes=self._changes) if self._run is None else self._run
+
+    @property
+    def frame(self) -> Any:
+        """The trained module, in evaluation mode."""
+        return self._ready().frame
+
+    def fit(self, store: SequenceStore, *, keep: Housekeeping | None = None) -> Recommender:
+        """Train on the training part of ``store``; what is kept and shown meanwhile is ``keep``'s matter.
+
+        Raises: DataError where the store holds too little; ConfigError or UnknownNameError for a wrong option.
+        """
+        if self._run is None:
+            self._run = run_for(
+                str(self._asked),
+                num_actions=len(actions_of(store)),
+                exposed=store.exposures is not None,
+                seed=self._seed,
+                changes=self._changes,
+            )
+        run = self._run
+        material = Material.of(store, run.split)
+        torch.manual_seed(derive(run.seed, "initial weights"))
+        frame = run.model.build(num_items=len(material.split.catalogue))
+        self.stages = fit(frame, material, run, keep)
+        self._store, self._material = store, material
+        self._answerer = Answerer(
+            frame=frame.eval(), catalogue=material.split.catalogue, clock=material.clock, max_len=run.windows.max_len
+        )
+        self._facts = _facts(store, material, run, self.stages)
+        return self
+
+    def evaluate(self, store: SequenceStore | None = None, how: Measure = Measure()) -> dict[str, ResultCard]:
+        """Result cards by question (``retrieve``, ``rank``), on the part that was held out when the model was trained.
+
+        Raises: DataError if ``store`` gives another certificate than the one the model was trained under.
+        """
+        material = self._held_out(store)
+        subject = Subject(name=self.run.name, frame=self.frame, run=self.run, stages=self.stages)
+        return evaluate(subject, material, how)
+
+    def recommend(
+        self,
+        users: Sequence[Any] | None = None,
+        histories: Any = None,
+        *,
+        wanted: Wanted = Wanted(),
+        at: int | str | datetime | None = None,
+        store: SequenceStore | None = None,
+        explained_events: int = 0,
+    ) -> Recommendations:
+        """The best items for known ``users`` (of ``store``, by default the one trained on) or for bare ``histories``.
+
+        ``at``: the moment of the request; see ``asked_histories`` for the default and the forms of histories.
+        ``explained_events``: how many history events to explain each item by.
+
+        Raises: ConfigError unless exactly one of users and histories is given; DataError or UnsupportedError as the parts do.
+        """
+        answerer = self._ready()
+        asked = self._asked_histories(users, histories, at, store)
+        table = answerer.answer(asked, wanted) if len(asked.users) else _nothing(asked, answerer)
+        explanations = None
+        if explained_events:
+            by_rank = hasattr(answerer.frame, "logits") and wanted.by != "retrieve"
+            explanations = explain(answerer, asked, table, events=explained_events, by_rank=by_rank)
+        unknown = () if wanted.candidates is None else answerer.candidate_rows(wanted.candidates)[1]
+        return Recommendations(
+            table=table,
+            unknown_users=asked.unknown_users,
+            unknown_items=asked.unknown_items,
+            unknown_candidates=unknown,
+            dropped=asked.dropped,
+            explanations=explanations,
+        )
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a bundle to ``folder``.
+
+        Raises: DataError if something is there and ``overwrite`` is not given, or the disk is full.
+        """
+        answerer, folder = self._ready(), Path(folder)
+        bundle = Bundle(model=self.run.name, frame=answerer.frame, items=answerer.catalogue.items, facts=self._facts)
+        write_bundle(folder, bundle, overwrite=overwrite, beside=lambda new: answerer.clock.save(new / _CLOCK))
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Recommender:
+        """Open what ``save`` wrote; needs no GPU and runs no code from the bundle.
+
+        Raises: DataError or UnsupportedError as ``read_bundle`` does.
+        """
+        bundle = read_bundle(Path(folder))
+        facts = bundle.facts
+        recommender = cls(from_tree(facts["run"]))
+        clock = ItemClock.load(Path(folder) / _CLOCK)
+        counts = np.array(facts["train_count"], dtype=np.int64)
+        recommender._answerer = Answerer(
+            frame=bundle.frame,
+            catalogue=Catalogue.from_ids(bundle.items, clock.items, counts),
+            clock=clock,
+            max_len=recommender.run.windows.max_len,
+        )
+        recommender.stages = {
+            name: StageResult(**{**row, "curve": tuple(row["curve"])}) for name, row in facts["stages"].items()
+        }
+        recommender._facts = facts
+        return recommender
+
+    def _ready(self) -> Answerer:
+        if self._answerer is None:
+            raise ConfigError(f"model ({self._asked}) must be fitted or loaded first; call fit or Recommender.load")
+        return self._answerer
+
+    def store(self) -> SequenceStore:
+        """The store that the model was trained on.
+
+        Raises: DataError if it is no longer where it was.
+        """
+        if self._store is None:
+            self._ready()
+            path = Path(self._facts["store"])
+            if not path.exists():
+                raise DataError(f"store ({path}) that the model was trained on is not there; pass the store to use")
+            self._store = SequenceStore.open(path)
+        return self._store
+
+    def _held_out(self, store: SequenceStore | None) -> Material:
+        if self._material is None or (store is not None and store is not self._store):
+            material = Material.of(store or self.store(), self.run.split)
+            found, wanted = material.split.certificate.hash, self._facts["certificate"]["hash"]
+            if found != wanted:
+                raise DataError(
+                    f"certificate of {material.store.path} ({found}) must be the one that the model was trained under "
+                    f"({wanted}); evaluate on the store it was trained on"
+                )
+            if len(material.split.catalogue) != len(self._ready().catalogue):
+                raise DataError(f"catalogue of {material.store.path} must be that of the bundle; train on this store")
+            self._store, self._material = material.store, material
+        return self._material
+
+    def _asked_histories(
+        self, users: Sequence[Any] | None, histories: Any, at: Any, store: SequenceStore | None
+    ) -> AskedHistories:
+        if (users is None) == (histories is None):
+            raise ConfigError("users and histories (both or none given) must be one of the two")
+        if users is not None:
+            if isinstance(users, str) or not isinstance(users, Sequence):
+                users = [users]
+            asked = of_users(store or self.store(), users, at)
+            if len((store or self.store()).items) != len(self._ready().clock.items):
+                raise DataError(
+                    f"store ({(store or self.store()).path}) must hold the items of the bundle's log; use the store it was trained on"
+                )
+            return asked
+        facts = self._facts
+        log = LogFacts(
+            items=self._ready().clock.items,
+            rule=from_tree(facts["sessions"]),
+            ties=facts["ties"],
+            actions=tuple(facts["actions"]),
+            end_ms=facts["log_end_ms"],
+        )
+        return of_histories(histories, log, at)
+
+
+def _facts(store: SequenceStore, material: Material, run: Run, stages: dict[str, StageResult]) -> dict[str, Any]:
+    certificate = material.split.certificate
+    return {
+        "run": to_tree(run),
+        "store": str(store.path.resolve()),
+        "certificate": {"hash": certificate.hash, "facts": certificate.facts},
+        "sessions": store.manifest["sessions"],
+        "ties": store.ties,
+        "actions": actions_of(store),
+        "log_end_ms": int(np.max(store.time_ms)) + 1,
+        "train_count": material.split.catalogue.train_count.tolist(),
+        "stages": {name: asdict(result) for name, result in stages.items()},
+    }
+
+
+def _nothing(asked: AskedHistories, answerer: Answerer) -> pl.DataFrame:
+    return pl.DataFrame(
+        schema={
+            "user_id": asked.users.dtype,
+            "item_id": answerer.clock.items.ids.dtype,
+            "score": pl.Float64,
+            "rank": pl.Int64,
+        }
+    )

@@ -1,0 +1,161 @@
+"""From histories to ranked items: retrieve, rank, and say what could not be answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+
+from hpgr.api.asked_histories import AskedHistories
+from hpgr.core.batch import Candidates, History
+from hpgr.core.errors import ConfigError, DataError, UnsupportedError
+from hpgr.core.jagged import Jagged
+from hpgr.data.candidate_lists import Lists
+from hpgr.data.catalogue import Catalogue
+from hpgr.data.history import gather_history
+from hpgr.data.item_clock import ItemClock
+from hpgr.data.ranges import flat_index, offsets_from
+from hpgr.data.ranking_batch import RankingInput
+from hpgr.retrieval.exact import top_k
+
+By = Literal["auto", "retrieve", "rank"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """``k`` items a user. ``exclude_seen``: none from the user's own history. ``candidates``: only these ids; None: the whole
+    catalogue. ``by``: order by the retriever or the ranker; ``auto`` is the ranker where there is one. ``pool``: items that
+    the retriever hands to the ranker."""
+
+    k: int = 10
+    exclude_seen: bool = False
+    candidates: Sequence[Any] | None = None
+    by: By = "auto"
+    pool: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("k", "pool"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} ({getattr(self, name)}) must be at least 1")
+        if self.by not in ("auto", "retrieve", "rank"):
+            raise ConfigError(f"by ({self.by}) must be auto, retrieve or rank")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answerer:
+    """A trained frame with what it needs to be asked."""
+
+    frame: Any
+    catalogue: Catalogue
+    clock: ItemClock
+    max_len: int
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return getattr(getattr(self.frame, "ranker", self.frame).config, "features", ())
+
+    @torch.no_grad()
+    def answer(self, asked: AskedHistories, wanted: Wanted) -> pl.DataFrame:
+        """``user_id, item_id, score, rank``: at most ``k`` items a user, best first, ranks from 1.
+
+        Raises: UnsupportedError if the model cannot order as asked, or needs candidates and has none.
+        """
+        ranks = self._ranks(wanted)
+        pieces = []
+        for rows in np.array_split(np.arange(len(asked.users)), max(1, -(-len(asked.users) // self._users_at_once()))):
+            lists = self._pool(asked, rows, wanted, ranks)
+            history, candidates = self.batch(asked, lists)
+            if ranks:
+                score = self.frame.logits(history, candidates)[:, 0]
+            else:
+                scores_BV = torch.nn.functional.pad(self.frame.scores(history), (0, 1), value=-torch.inf)
+                score = scores_BV[candidates.user_of_candidate(), candidates.item_idx]
+            pieces.append(self._table(asked, rows, lists, score.double().numpy(), wanted.k))
+        return pl.concat(pieces)
+
+    def batch(self, asked: AskedHistories, lists: Lists) -> tuple[History, Candidates]:
+        """Histories and candidates as evaluation builds them from the same events."""
+        question = RankingInput(
+            events=asked.events,
+            catalogue=self.catalogue,
+            clock=self.clock,
+            features=self.features,
+            max_len=self.max_len,
+        )
+        return question.batch(lists)
+
+    def candidate_rows(self, candidates: Sequence[Any]) -> tuple[np.ndarray, tuple[Any, ...]]:
+        """The clock's rows of given ids, and the ids that no log of the model holds.
+
+        Raises: DataError if none is known.
+        """
+        ids = pl.Series("item_id", list(candidates), strict=False).unique(maintain_order=True)
+        rows = self.clock.items.rows(ids)
+        if not (rows >= 0).any():
+            raise DataError(f"candidates ({', '.join(map(str, ids[:5]))}) must hold an item that the model's log knows")
+        return rows[rows >= 0], tuple(ids.filter(pl.Series(rows < 0)))
+
+    def _ranks(self, wanted: Wanted) -> bool:
+        can_rank, can_retrieve = hasattr(self.frame, "logits"), hasattr(self.frame, "scores")
+        if wanted.by == "rank" and not can_rank:
+            raise UnsupportedError("by (rank) must be retrieve for this model, which has no ranker")
+        if not can_retrieve and wanted.candidates is None:
+            raise UnsupportedError("candidates (none) must be given to this model, which only ranks")
+        if wanted.by == "retrieve" and not can_retrieve:
+            raise UnsupportedError("by (retrieve) must be rank for this model, which only ranks")
+        return can_rank and wanted.by != "retrieve"
+
+    def _users_at_once(self) -> int:
+        return max(1, min(512, (1 << 24) // (len(self.catalogue) + 1)))
+
+    def _pool(self, asked: AskedHistories, rows: np.ndarray, wanted: Wanted, ranks: bool) -> Lists:
+        start, stop, now_ms = asked.start[rows], asked.stop[rows], asked.now_ms[rows]
+        if wanted.candidates is None:
+            items, offsets = self._retrieved(asked, rows, wanted, ranks)
+        else:
+            given, _ = self.candidate_rows(wanted.candidates)
+            items, offsets = np.tile(given, len(rows)), np.arange(len(rows) + 1) * len(given)
+        if wanted.exclude_seen:
+            at = flat_index(start, stop)
+            owner = np.repeat(np.arange(len(rows)), stop - start)
+            size = len(self.clock.items)
+            seen = owner * size + np.asarray(asked.events.item_idx)[at]
+            user = np.repeat(np.arange(len(rows)), np.diff(offsets))
+            keep = ~np.isin(user * size + items, seen)
+            items, offsets = items[keep], offsets_from(np.bincount(user[keep], minlength=len(rows)))
+        return Lists(start=start, stop=stop, now_ms=now_ms, item_rows=items, offsets=offsets)
+
+    def _retrieved(
+        self, asked: AskedHistories, rows: np.ndarray, wanted: Wanted, ranks: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        start, stop = asked.start[rows], asked.stop[rows]
+        history = gather_history(asked.events, self.catalogue, start, stop, asked.now_ms[rows], max_len=self.max_len)
+        excluded = None
+        if wanted.exclude_seen:
+            seen = self.catalogue.rows(np.asarray(asked.events.item_idx)[flat_index(start, stop)])
+            excluded = Jagged(torch.from_numpy(seen), torch.from_numpy(offsets_from(stop - start)))
+        found, score = top_k(
+            self.frame.scores(history), max(wanted.pool, wanted.k) if ranks else wanted.k, excluded=excluded
+        )
+        keep = (score > -torch.inf).numpy()
+        items = self.catalogue.store_rows()[found.numpy()]
+        keep &= items >= 0
+        return items[keep], offsets_from(keep.sum(1))
+
+    def _table(self, asked: AskedHistories, rows: np.ndarray, lists: Lists, score: np.ndarray, k: int) -> pl.DataFrame:
+        user = np.repeat(np.arange(len(rows)), np.diff(lists.offsets))
+        order = np.lexsort((np.arange(len(score)), -score, user))
+        place = np.arange(len(order)) - lists.offsets[user[order]]
+        order, place = order[place < k], place[place < k]
+        return pl.DataFrame(
+            [
+                asked.users.gather(rows[user[order]]).rename("user_id"),
+                self.clock.items.at(lists.item_rows[order]).rename("item_id"),
+                pl.Series("score", score[order]),
+                pl.Series("rank", place + 1),
+            ]
+        )

@@ -1,0 +1,55 @@
+"""The run that a model's name stands for on a store: its config with what the log has, and default settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import hpgr.models  # noqa: F401 - fills the registry
+from hpgr.data.requests import ExposedRequests, SampledRequests
+from hpgr.data.store import SequenceStore
+from hpgr.frames.ranking import RankingRecommender
+from hpgr.frames.registry import MODELS
+from hpgr.frames.two_stage import TwoStageRecommender
+from hpgr.training.run import Run, overridden
+from hpgr.training.settings import StageSettings
+
+# The masked-item stage of HPGR wants a larger rate than ranking: docs/models/hpgr.md.
+_SETTINGS = {
+    "retrieve": StageSettings(epochs=20, lr=2e-3, patience=3),
+    "rank": StageSettings(epochs=10, lr=1e-3, patience=2),
+}
+
+
+def run_for(
+    model: str, *, num_actions: int = 0, exposed: bool = False, seed: int = 1, changes: Sequence[str] = ()
+) -> Run:
+    """The default run of a registered model, for a log with ``num_actions`` kinds of events; ``changes`` as in ``overridden``.
+
+    ``exposed``: the log tells what was shown, and a ranker learns from that; else from sampled negatives.
+
+    Raises: UnknownNameError, with the nearest name, for a model or an option that does not exist.
+    """
+    run = Run(
+        name=model,
+        model=with_actions(MODELS[model](), num_actions),
+        seed=seed,
+        candidates=ExposedRequests.Config() if exposed else SampledRequests.Config(),
+        stages=dict(_SETTINGS),
+    )
+    return overridden(run, changes)
+
+
+def with_actions(config: Any, num_actions: int) -> Any:
+    """A frame's config whose rankers know as many kinds of events; others are left as they are."""
+    if isinstance(config, TwoStageRecommender.Config):
+        return replace(config, ranker=replace(config.ranker, num_actions=num_actions))
+    if isinstance(config, RankingRecommender.Config):
+        return replace(config, num_actions=num_actions)
+    return config
+
+
+def actions_of(store: SequenceStore) -> list[str]:
+    """The kinds of events of a store, in the order of their codes from 1."""
+    return list(store.manifest["actions"])
