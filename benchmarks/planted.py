@@ -25,7 +25,14 @@ from safetensors.torch import load_file, save_file
 
 from hpgr.core.config import to_tree
 from hpgr.core.seeds import derive
-from hpgr.data.planted import Planted, PlantedShape, batches, planted_intensity, planted_preferences, precision_of_selection
+from hpgr.data.planted import (
+    Planted,
+    PlantedShape,
+    batches,
+    planted_intensity,
+    planted_preferences,
+    precision_of_selection,
+)
 from hpgr.evaluation.classification import auc
 from hpgr.evaluation.provenance import commit
 from hpgr.frames.ranking import RankingRecommender
@@ -73,9 +80,7 @@ class Variant:
             retriever = replace(retriever, trunk=replace(retriever.trunk, sem=None))
             ranker = replace(ranker, trunk=replace(ranker.trunk, sem=None))
             inherit = ("items=items",)
-        reading = replace(
-            ranker.encoder, selection=self.selection, gate=self.gate, read_history=self.read_history
-        )
+        reading = replace(ranker.encoder, selection=self.selection, gate=self.gate, read_history=self.read_history)
         return replace(
             paper, retriever=retriever, ranker=replace(ranker, encoder=reading, num_actions=2), inherit=inherit
         )
@@ -235,7 +240,9 @@ class Bench:
             scale.pop("rank")
         whole = json.dumps([kind, name, self.claim, self.seed, scale, to_tree(config)], sort_keys=True)
         self.cache.mkdir(parents=True, exist_ok=True)
-        return self.cache / f"claim{self.claim}-seed{self.seed}-{kind}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+        return (
+            self.cache / f"claim{self.claim}-seed{self.seed}-{kind}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+        )
 
 
 def _write(path: Path, text: str) -> None:

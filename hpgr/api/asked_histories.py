@@ -16,7 +16,7 @@ from hpgr.data.history import Events, RawEvents, ordered_events
 from hpgr.data.log import EventLog
 from hpgr.data.ordering import canonical_codes, stable_codes
 from hpgr.data.ranges import lower_bound, offsets_from
-from hpgr.data.sessions import IdleGap, GivenSessions, SessionRule
+from hpgr.data.sessions import GivenSessions, IdleGap, SessionRule
 from hpgr.data.split_rules import border_ms
 from hpgr.data.store import SequenceStore
 

@@ -81,8 +81,10 @@ def rank(frame: Any, batches: Iterable[tuple[History, Candidates, np.ndarray]]) 
         score = candidate_scores(frame, history.to(device), candidates.to(device)).cpu()
         request = requests[candidates.user_of_candidate().numpy()]
         pieces.append((score.double().numpy(), candidates.label[:, 0].numpy(), request, candidates.item_idx.numpy()))
-    score, label, request, item_rows = (np.concatenate(column) for column in zip(*pieces))
-    return Ranked(score=score, label=label, request=request, item_rows=item_rows, is_logit=hasattr(frame, "logits"))
+    joined = [np.concatenate(column) for column in zip(*pieces)]
+    return Ranked(
+        score=joined[0], label=joined[1], request=joined[2], item_rows=joined[3], is_logit=hasattr(frame, "logits")
+    )
 
 
 def device_of(frame: Any) -> torch.device:

@@ -12,7 +12,7 @@ import polars as pl
 import torch
 
 from hpgr.api.asking import Ranked, rank, retrieve
-from hpgr.api.material import Material, Part
+from hpgr.api.material import Material, Part, features_of
 from hpgr.core.config import to_tree
 from hpgr.core.errors import DataError
 from hpgr.core.jagged import Jagged
@@ -114,8 +114,7 @@ def retrieval_card(subject: Subject, material: Material, how: Measure) -> Result
 def ranking_card(subject: Subject, material: Material, how: Measure) -> ResultCard:
     """AUC, GAUC, ranks inside lists, log loss and calibration of labelled candidates; the unit is the user."""
     began = time.perf_counter()
-    features = getattr(getattr(subject.frame, "ranker", subject.frame).config, "features", ())
-    batches = material.ranked_batches(how.part, subject.run, features, how.limit)
+    batches = material.ranked_batches(how.part, subject.run, features_of(subject.frame), how.limit)
     found = rank(subject.frame.eval(), batches)
     user_rows = _users_of(found, material, batches.name, how)
     users = material.store.users.at(user_rows)

@@ -51,15 +51,15 @@ def _one_user(
                 if at == event:
                     rows.append((c, at, weight, float(score[c]), float(without[c])))
     rows.sort(key=lambda row: (row[0], row[3] - row[4] if row[2] is None else -row[2], row[1]))
-    at = np.array([start + row[1] for row in rows], dtype=np.int64)
+    places = np.array([start + row[1] for row in rows], dtype=np.int64)
     chosen_rows = mine[[row[0] for row in rows]]
     return pl.DataFrame(
         [
             chosen_rows["user_id"],
             chosen_rows["item_id"],
             chosen_rows["rank"],
-            _ids(answerer, np.asarray(asked.events.item_idx)[at]),
-            pl.Series("event_time_ms", np.asarray(asked.events.time_ms)[at].astype(np.int64)),
+            _ids(answerer, np.asarray(asked.events.item_idx)[places]),
+            pl.Series("event_time_ms", np.asarray(asked.events.time_ms)[places].astype(np.int64)),
             pl.Series("session", [int(session[row[1]]) for row in rows], dtype=pl.Int64),
             pl.Series("weight", [row[2] for row in rows], dtype=pl.Float64),
             pl.Series("score", [row[3] for row in rows], dtype=pl.Float64),

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hpgr.api.asking import rank, retrieve
-from hpgr.api.material import Material
+from hpgr.api.material import Material, features_of
 from hpgr.api.monitors import selection_monitors
 from hpgr.core.errors import DataError
 from hpgr.data.history import gather_history
@@ -71,7 +71,7 @@ def _retrieval(stage: TrainableStage, material: Material, run: Run) -> Callable[
 
 def _ranking(stage: TrainableStage, material: Material, run: Run) -> Callable[[], dict[str, float]] | None:
     try:
-        batches = material.ranked_batches("validation", run, stage.module.config.features, VALIDATION_LIMIT)
+        batches = material.ranked_batches("validation", run, features_of(stage.module), VALIDATION_LIMIT)
     except DataError:
         return None
     if not len(batches):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ import torch
 from hpgr.core.errors import ConfigError, DataError
 from hpgr.core.jagged import Jagged
 from hpgr.data.item_clock import ItemClock
-from hpgr.data.negatives import SampledNegatives
 from hpgr.data.queries import QueryBatches, RequestQueries, SampledQueries
 from hpgr.data.ranges import Queries, flat_index, offsets_from
 from hpgr.data.ranking_batch import RankingInput
@@ -63,7 +62,7 @@ class Material:
         """The batches of one stage; the same for the same run."""
         if stage.batches == "history":
             return TrainWindows(self.store, self.split.train, self.split.catalogue, run.windows, seed=run.seed)
-        asked = self.asked(stage.module.config.features, run.windows.max_len)
+        asked = self.asked(features_of(stage.module), run.windows.max_len)
         rule = self.candidate_rule(run)
         if isinstance(rule, ExposedRequests.Config):
             return ExposedRequests(asked, self.split.train_requests, rule, seed=run.seed)
@@ -112,6 +111,11 @@ class Material:
         at = flat_index(queries.start, queries.stop)
         rows = self.split.catalogue.rows(np.asarray(self.store.item_idx)[at])
         return Jagged(torch.from_numpy(rows), torch.from_numpy(offsets_from(queries.stop - queries.start)))
+
+
+def features_of(frame: Any) -> tuple[str, ...]:
+    """Names of the cross features that a frame's ranker reads; none for a frame without one."""
+    return getattr(getattr(frame, "ranker", frame).config, "features", ())
 
 
 def _spread(count: int, limit: int) -> np.ndarray:

@@ -232,6 +232,11 @@ class Recommender:
         return of_histories(histories, log, at)
 
 
+def load(folder: str | Path) -> Recommender:
+    """The recommender in a bundle; see ``Recommender.load``."""
+    return Recommender.load(folder)
+
+
 def _facts(store: SequenceStore, material: Material, run: Run, stages: dict[str, StageResult]) -> dict[str, Any]:
     certificate = material.split.certificate
     return {

@@ -11,6 +11,7 @@ import polars as pl
 import torch
 
 from hpgr.api.asked_histories import AskedHistories
+from hpgr.api.material import features_of
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError, DataError, UnsupportedError
 from hpgr.core.jagged import Jagged
@@ -56,7 +57,7 @@ class Answerer:
 
     @property
     def features(self) -> tuple[str, ...]:
-        return getattr(getattr(self.frame, "ranker", self.frame).config, "features", ())
+        return features_of(self.frame)
 
     @torch.no_grad()
     def answer(self, asked: AskedHistories, wanted: Wanted) -> pl.DataFrame:

@@ -41,7 +41,8 @@ def append(store_path: str | Path, log: EventLog, *, items: Any = None, memory_m
             ours, theirs = (", ".join(roles) for roles in (store.manifest["columns"], log.roles))
             raise DataError(f"columns of {log.name} ({theirs}) must be those of the store {path} ({ours}); convert it")
         grown = _Grown(store, log, plan)
-        files, counts = StoreWriter(folder, log, plan, grown.census).columns(grown.old_events, grown.put_exposures)
+        write = StoreWriter(folder, log, plan, census=grown.census, dtype=grown.dtype)
+        files, counts = write.columns(grown.old_events, grown.put_exposures)
         users, vocabulary = (
             Vocabulary(ids.cast(old.ids.dtype))
             for ids, old in ((grown.census.users, store.users), (grown.census.items, store.items))
@@ -60,7 +61,7 @@ class _Grown:
 
     def __init__(self, store: SequenceStore, log: EventLog, plan: StorePlan) -> None:
         self._store = store
-        self._dtype = event_dtype(plan.fields(log))
+        self.dtype = event_dtype(_fields(store, log, plan))
         facts = log.facts
         shown_ms = store.exposures.request_time_ms if store.exposures is not None else np.empty(0, dtype=np.int64)
         first = min(facts.min_time_ms, int(shown_ms[0])) if len(shown_ms) else facts.min_time_ms
@@ -97,11 +98,10 @@ class _Grown:
         store = self._store
         low, high = np.searchsorted(self._user, [start, stop])
         rows = slice(int(store.user_offsets[low]), int(store.user_offsets[high]))
-        records = np.empty(rows.stop - rows.start, dtype=self._dtype)
+        records = np.empty(rows.stop - rows.start, dtype=self.dtype)
         lengths = np.diff(store.user_offsets[low : high + 1])
-        columns = {"weight": store.weight, "tie": store.tie, "session": store.session_code}
-        columns |= {f"feature:{name}": values for name, values in store.features.items()}
-        for name in self._dtype.names or ():
+        columns = _further_columns(store)
+        for name in self.dtype.names or ():
             if name == "user":
                 records[name] = np.repeat(self._user[low:high], lengths)
             elif name == "item":
@@ -111,9 +111,7 @@ class _Grown:
             elif name == "action":
                 records[name] = self._action[store.action[rows]]
             else:
-                column = columns[name]
-                assert column is not None
-                records[name] = column[rows]
+                records[name] = columns[name][rows]
         return records
 
     def put_exposures(self, files: ExposureFiles) -> None:
@@ -134,11 +132,30 @@ class _Grown:
             files.add(records)
 
 
+def _further_columns(store: SequenceStore) -> dict[str, np.ndarray]:
+    """The optional columns of a store by the names of their fields."""
+    single = {"weight": store.weight, "tie": store.tie, "session": store.session_code}
+    columns = {name: column for name, column in single.items() if column is not None}
+    return columns | {f"feature:{name}": column for name, column in store.features.items()}
+
+
+def _fields(store: SequenceStore, log: EventLog, plan: StorePlan) -> dict[str, Any]:
+    """The optional fields of a record in the types of the store; integers of the log may enter its floats."""
+    found = {name: np.dtype(kind) for name, kind in plan.fields(log).items()}
+    ours = {name: column.dtype for name, column in _further_columns(store).items()}
+    for name, kind in found.items():
+        if kind.kind == "f" and ours[name].kind == "i":
+            column = log.roles[name]
+            raise DataError(f"{column} of {log.name} ({kind}) must be of the store's type, {ours[name]}; convert it")
+    return {name: ours[name] for name in found}
+
+
 def _joined(old: pl.Series, new: pl.Series, name: str) -> tuple[pl.Series, np.ndarray, np.ndarray]:
     """All ids, sorted, and the rows of the ``old`` and the ``new`` ones among them."""
     kind = old.dtype if old.dtype.is_integer() else pl.String()
     try:
         new = new.cast(kind) if new.dtype.is_integer() == kind.is_integer() else new.cast(pl.Null)
+        new.cast(old.dtype)
     except pl.exceptions.InvalidOperationError:
         raise DataError(f"{name} ({new.dtype}) must be ids of the store's type, {old.dtype}; convert them") from None
     old = old.cast(kind)

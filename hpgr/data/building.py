@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from hpgr import __version__
 from hpgr.core.vocabulary import Vocabulary
 from hpgr.data.atomic_folder import new_folder
 from hpgr.data.census import Census, coded_batches, take_census
@@ -20,6 +20,7 @@ from hpgr.data.log import EventLog
 from hpgr.data.ordering import canonical_codes
 from hpgr.data.spill import balanced_starts
 from hpgr.data.store_plan import FORMAT, KIND, StorePlan
+from hpgr.version import __version__
 
 SCRATCH = "scratch"
 
@@ -37,8 +38,8 @@ def build(log: EventLog, path: Path, plan: StorePlan, *, items: Any = None, over
         census = take_census(log, plan.history, first_ms=facts.min_time_ms, last_ms=facts.max_time_ms)
         users = Vocabulary(census.users.cast(log.user_type))
         vocabulary = Vocabulary(census.items.cast(log.item_type))
-        write = StoreWriter(folder, log, plan, census)
-        files, counts = write.columns()
+        dtype = event_dtype(plan.fields(log))
+        files, counts = StoreWriter(folder, log, plan, census=census, dtype=dtype).columns()
         table = None if items is None else item_table(items, vocabulary.ids, column=log.columns.item)
         files |= write_tables(folder, users, vocabulary, table)
         read = {"rows_read": facts.rows, "rows_left_out": facts.rows - census.num_rows}
@@ -49,10 +50,9 @@ def build(log: EventLog, path: Path, plan: StorePlan, *, items: Any = None, over
 class StoreWriter:
     """Writes the columns of one store: the rows of a log, and where it grows, those that it had."""
 
-    def __init__(self, folder: Path, log: EventLog, plan: StorePlan, census: Census) -> None:
-        """``census``: of the log, or of the log and the store that it is added to."""
-        self._folder, self._log, self._plan, self._census = folder, log, plan, census
-        self._dtype = event_dtype(plan.fields(log))
+    def __init__(self, folder: Path, log: EventLog, plan: StorePlan, *, census: Census, dtype: np.dtype) -> None:
+        """``census``: of the log, or of the log and the store that it is added to. ``dtype`` is that of an event."""
+        self._folder, self._log, self._plan, self._census, self._dtype = folder, log, plan, census, dtype
         self._has_exposures = bool(census.shown_of_user.sum())
 
     def columns(

@@ -74,7 +74,9 @@ def coded_batches(
     codes = list(range(1, len(actions) + 1))
     action = pl.col("action_name").replace_strict(actions, codes, default=0, return_dtype=pl.Int16)
     keep = [role for role in log.roles if role in ("weight", "label", "tie", "request") or role.startswith("feature:")]
-    rows = rule.rows(log).join(_table(users, "user"), on="user", how="left", maintain_order="left")
+    # A log that is added to a store may have narrower integers than it.
+    rows = rule.rows(log).with_columns(pl.col("user").cast(users.dtype), pl.col("item").cast(items.dtype))
+    rows = rows.join(_table(users, "user"), on="user", how="left", maintain_order="left")
     rows = rows.join(_table(items, "item"), on="item", how="left", maintain_order="left").select(
         pl.col("user row").alias("user"),
         pl.col("item row").alias("item"),

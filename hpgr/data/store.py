@@ -31,7 +31,7 @@ _EXPOSURE_COLUMNS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Exposures:
     """What was shown: ``R`` requests ordered by time, then user; ``E`` items end to end, as ``offsets`` part them.
 
@@ -47,7 +47,7 @@ class Exposures:
     label: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SequenceStore:
     """``N`` events of ``U`` users in ``S`` sessions, read-only.
 

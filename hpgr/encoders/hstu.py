@@ -87,17 +87,29 @@ class HstuEncoder(nn.Module):
         if self.config.rows is not None:
             listed = self.config.rows(signal.history_TD, history.user_offsets, history.session_offsets)
         bias = self.bias.between(history.time_ms, history.time_ms, None) if self.bias is not None else None
-        for depth, layer in enumerate(self.layers):
+        for depth, layer in enumerate(self._stack()):
             u, q, k, v = layer.project(x.values)
             keys.append(k)
             values.append(v)
-            if depth + 1 == len(self.layers):
+            if depth + 1 == self.config.num_layers:
                 break
-            how = {"weights": "silu", "normaliser": layer.normaliser, "scale": layer.scale}
             if listed is None:
-                read = attention(q, k, v, x.offsets, rule=MaskRule(causal=True), bias=bias, **how)
+                rule = MaskRule(causal=True)
+                read = attention(
+                    q,
+                    k,
+                    v,
+                    x.offsets,
+                    weights="silu",
+                    rule=rule,
+                    normaliser=layer.normaliser,
+                    scale=layer.scale,
+                    bias=bias,
+                )
             else:
-                read = listed_attention(q, k, v, *listed, **how)
+                read = listed_attention(
+                    q, k, v, *listed, weights="silu", normaliser=layer.normaliser, scale=layer.scale
+                )
             x = x.with_values(layer.finish(read, u, x.values))
         return Memory(tuple(keys), tuple(values))
 
@@ -107,7 +119,7 @@ class HstuEncoder(nn.Module):
         """Run the candidate rows against a remembered history: ``[C, D]``."""
         x_CD = x_candidates.values
         rows = self.selected(history, candidates, signal)
-        for depth, layer in enumerate(self.layers):
+        for depth, layer in enumerate(self._stack()):
             u, q, k, v = layer.project(x_CD)
             attended = self._read_layer(depth, (q, k, v), memory, (history, candidates), rows)
             x_CD = layer.finish(attended, u, x_CD)
@@ -134,7 +146,7 @@ class HstuEncoder(nn.Module):
         batch: tuple[History, Candidates],
         rows: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
-        (q, k, v), (history, candidates), layer = own, batch, self.layers[depth]
+        (q, k, v), (history, candidates), layer = own, batch, self._stack()[depth]
         listed = boost = None
         if not self.config.read_history:
             nothing = torch.full((q.shape[0], 1), -1, device=q.device)
@@ -158,6 +170,9 @@ class HstuEncoder(nn.Module):
             listed=listed,
             boost=boost,
         )
+
+    def _stack(self) -> list[HstuLayer]:
+        return [layer for layer in self.layers if isinstance(layer, HstuLayer)]
 
     def _candidate_bias(self, history: History, candidates: Candidates) -> PairBias | None:
         if self.bias is None:

@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hpgr import __version__
 from hpgr.core.config import from_tree, to_tree
 from hpgr.core.errors import DataError
 from hpgr.core.vocabulary import Vocabulary
+from hpgr.version import __version__
 
 FORMAT = 1
 _REMEDY = "train it again with: hpgr train STORE --model NAME --out BUNDLE"

@@ -29,6 +29,10 @@ class CountingRecommender(nn.Module):
         def build(self, *, num_items: int) -> CountingRecommender:
             return CountingRecommender(self, num_items)
 
+    link_offsets: Tensor
+    link_to: Tensor
+    link_weight: Tensor
+
     def __init__(self, config: Config, num_items: int) -> None:
         super().__init__()
         self.config = config

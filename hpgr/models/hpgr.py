@@ -26,7 +26,8 @@ def hpgr_paper(
     *, dim: int = 64, num_heads: int = 2, num_layers: int = 2, dropout: float = 0.2, k: int = 16, sigma: float = 1.0
 ) -> TwoStageRecommender.Config:
     """The faithful preset: session enhancement in both stages, multiplicative preference-guided sparse attention."""
-    items = IdEmbedding.Config(dim=dim)
+    # Vectors of norm 1: neither place nor session swamps an item at the start.
+    items = IdEmbedding.Config(dim=dim, std=dim**-0.5)
     layer = TransformerLayer.Config(num_heads=num_heads, ffn_dim=2 * dim, dropout=dropout)
     sem = SessionEnhancement.Config(layer=layer)
     return TwoStageRecommender.Config(

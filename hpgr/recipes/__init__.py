@@ -1,0 +1,45 @@
+"""One file per reproduced experiment: data, split, entries, what is asked; ``hpgr recipes NAME`` runs it.
+
+A recipe is a function that returns a ``Recipe``; its name is its file's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hpgr.core.errors import ConfigError
+from hpgr.core.registry import Registry
+from hpgr.training.run import Run
+
+RECIPES: Registry[Callable[[], Recipe]] = Registry("recipe")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """``source`` and ``view``: a reader in ``hpgr.data.sources`` and its options; ``folder``: where the set lies under the
+    data folder. ``entries``: the runs to compare, all with one split. ``question``: what the table is about."""
+
+    summary: str
+    source: str
+    folder: str
+    question: Literal["retrieve", "rank"]
+    entries: tuple[Run, ...]
+    view: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [run.name for run in self.entries]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"entries ({', '.join(names)}) must have different names")
+        if len({run.split for run in self.entries}) > 1:
+            raise ConfigError("entries must share one split, or their results cannot be compared")
+
+
+def recipes() -> Registry[Callable[[], Recipe]]:
+    """The registry with every file of this package in it."""
+    for found in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{found.name}")
+    return RECIPES

@@ -90,10 +90,31 @@ def test_exposures_of_a_later_log_join_those_of_a_store_without(tmp_path: Path) 
 
 def test_a_log_of_another_kind_is_refused_and_the_store_stays(tmp_path: Path) -> None:
     log = random_log(20, 1)
-    before = SequenceStore.build(read(log), tmp_path / "store").manifest
+    before = SequenceStore.build(read(log), tmp_path / "store", ties="column:line").manifest
     with pytest.raises(DataError, match=r"item_id of the frame \(String\) must be ids of the store's type, Int64"):
         append(tmp_path / "store", read(log.with_columns(pl.col("item_id").cast(pl.String))))
     with pytest.raises(DataError, match=r"columns of the frame \(user, item, time, .*\) must be those of the store"):
         append(tmp_path / "store", read(log.drop("event")))
+    with pytest.raises(
+        DataError, match=r"line of the frame \(float64\) must be of the store's type, int64; convert it"
+    ):
+        append(tmp_path / "store", read(log.with_columns(pl.col("line").cast(pl.Float64))))
     assert SequenceStore.open(tmp_path / "store").manifest == before
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_narrower_types_of_the_new_log_are_taken_up(tmp_path: Path) -> None:
+    old, new = random_log(40, 1), random_log(40, 2)
+    SequenceStore.build(read(old), tmp_path / "store")
+    narrow = new.with_columns(
+        pl.col("item_id").cast(pl.Int16), pl.col("price").cast(pl.Int8), pl.col("user_id").cast(pl.Categorical)
+    )
+    grown = append(tmp_path / "store", read(narrow))
+    assert facts(grown) == facts(SequenceStore.build(read(pl.concat([old, new])), tmp_path / "joined"))
+
+
+def test_an_enum_takes_no_ids_outside_it(tmp_path: Path) -> None:
+    log = random_log(5, 1).with_columns(user_id=pl.lit("u1", dtype=pl.Enum(["u1"])))
+    SequenceStore.build(read(log), tmp_path / "store")
+    with pytest.raises(DataError, match=r"user_id of the frame \(String\) must be ids of the store's type, Enum"):
+        append(tmp_path / "store", read(log.with_columns(user_id=pl.lit("u2"))))

@@ -1,0 +1,79 @@
+"""The systems that recipes compare, under one budget: HPGR, its controls (one switch each), SASRec and counting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hpgr.data.split_rules import SplitRule
+from hpgr.data.windows import TrainWindows
+from hpgr.frames.ranking import RankingRecommender
+from hpgr.frames.two_stage import TwoStageRecommender
+from hpgr.models.hpgr import hpgr, hpgr_paper
+from hpgr.models.markov import markov
+from hpgr.models.popularity import popularity
+from hpgr.models.sasrec import sasrec
+from hpgr.models.skip_count import skip_count
+from hpgr.training.run import Run
+from hpgr.training.settings import StageSettings
+
+COUNTING = {"popularity": popularity(), "markov": markov(), "skip_count": skip_count()}
+
+
+def runs(
+    models: dict[str, Any],
+    *,
+    split: SplitRule,
+    max_len: int,
+    candidates: Any = None,
+    retrieve: StageSettings = StageSettings(epochs=15, lr=2e-3),
+    rank: StageSettings = StageSettings(epochs=6, patience=2),
+) -> tuple[Run, ...]:
+    """A run for each model by name, equal in everything but the model."""
+    windows = TrainWindows.Config(max_len=max_len)
+    stages = {"retrieve": retrieve, "rank": rank}
+    return tuple(
+        Run(name=name, model=model, split=split, windows=windows, candidates=candidates, stages=stages)
+        for name, model in models.items()
+    )
+
+
+def retrievers() -> dict[str, Any]:
+    """HPGR's first stage, with and without its session part, SASRec, and the counting baselines."""
+    first = hpgr().retriever
+    return {
+        "hpgr (stage 1)": first,
+        "hpgr (stage 1, no SEM)": replace(first, trunk=replace(first.trunk, sem=None)),
+        "sasrec": sasrec(),
+    } | COUNTING
+
+
+def rankers(features: tuple[str, ...], num_actions: int = 0) -> dict[str, Any]:
+    """The two presets and the controls that a gain must be held against, all with the same cross features.
+
+    The faithful preset has no cross features of its own; here it gets them, so that only attention differs.
+    """
+    ours, paper = with_inputs(hpgr(), features, num_actions), with_inputs(hpgr_paper(), features, num_actions)
+    encoder = ours.ranker.encoder
+    selection = encoder.selection
+    assert selection is not None
+
+    def changed(**options: Any) -> TwoStageRecommender.Config:
+        return replace(ours, ranker=replace(ours.ranker, encoder=replace(encoder, **options)))
+
+    return {
+        "hpgr": ours,
+        "hpgr-paper": paper,
+        "dense HSTU, pre-trained": changed(selection=None),
+        "dense HSTU, from scratch": changed(selection=None).ranker,
+        "last-K, pre-trained": changed(selection=replace(selection, by="last")),
+        "no history": changed(selection=None, read_history=False).ranker,
+    }
+
+
+def with_inputs(
+    config: TwoStageRecommender.Config, features: tuple[str, ...], num_actions: int
+) -> TwoStageRecommender.Config:
+    """``config`` whose ranker reads these cross features and kinds of events."""
+    ranker: RankingRecommender.Config = replace(config.ranker, features=features, num_actions=num_actions)
+    return replace(config, ranker=ranker)

@@ -1,0 +1,30 @@
+"""KuaiRand-Pure, standard policy: is a shown video clicked? By time; the videos' month averages look ahead and stay out."""
+
+from __future__ import annotations
+
+from hpgr.data.requests import ExposedRequests
+from hpgr.data.split_rules import GlobalTime
+from hpgr.models.hpgr import FEATURES
+from hpgr.recipes import RECIPES, Recipe
+from hpgr.recipes.entries import COUNTING, rankers, runs
+from hpgr.training.settings import StageSettings
+
+_SHOWN = ("since_seen", "shown_day", "click_rate_day", "category_match")
+
+
+@RECIPES.register("kuairand_clicks")
+def kuairand_clicks() -> Recipe:
+    """Click prediction with short histories that hold clicked and unclicked exposures."""
+    return Recipe(
+        summary="short-video exposures, global time, click ranking",
+        source="kuairand_pure",
+        folder="kuairand-pure-slice",
+        question="rank",
+        entries=runs(
+            rankers((*FEATURES, *_SHOWN), num_actions=2) | COUNTING,
+            split=GlobalTime(valid_share=0.15, test_share=0.25),
+            max_len=50,
+            candidates=ExposedRequests.Config(batch_tokens=16384),
+            rank=StageSettings(epochs=6, patience=2, limit_batches=120),
+        ),
+    )

@@ -1,0 +1,269 @@
+"""The verbs of a Python user, on a small simulated log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from hpgr.api.asking import retrieve
+from hpgr.api.evaluating import Measure
+from hpgr.api.recommender import Recommender
+from hpgr.api.recommending import Wanted
+from hpgr.core.errors import ConfigError, DataError, UnknownNameError, UnsupportedError
+from hpgr.data.log import EventLog
+from hpgr.data.simulator import Simulator
+from hpgr.data.split_rules import GlobalTime
+from hpgr.data.store import SequenceStore
+
+FAST = (
+    "stages.retrieve.epochs=1",
+    "stages.rank.epochs=1",
+    "stages.retrieve.limit_batches=4",
+    "stages.rank.limit_batches=4",
+    "windows.max_len=30",
+)
+
+
+@pytest.fixture(scope="module")
+def log():
+    simulator = Simulator(Simulator.Config(num_users=90, num_items=120, num_categories=6, days=20, seed=3))
+    return pl.concat(list(simulator.frames())), simulator.items()
+
+
+@pytest.fixture(scope="module")
+def store(log, tmp_path_factory):
+    events, items = log
+    return SequenceStore.build(EventLog.read(events), tmp_path_factory.mktemp("api") / "store", items=items, ties="set")
+
+
+@pytest.fixture(scope="module")
+def fitted(store):
+    return Recommender("hpgr", changes=FAST).fit(store)
+
+
+@pytest.fixture(scope="module")
+def sasrec(store):
+    return Recommender("sasrec", changes=FAST).fit(store)
+
+
+def test_a_bare_history_gets_what_evaluation_gives_for_the_same_events(sasrec, store):
+    """A user never seen in training, asked with nothing but events, gets the ranking that the test part is measured by."""
+    material = sasrec._held_out(None)
+    new = np.flatnonzero(~np.isin(material.split.test.user_idx, material.split.train.user_idx))
+    queries = material.split.test.take(new[:3] if len(new) else np.arange(3))
+    measured = retrieve(sasrec.frame, material, queries, max_len=30, exclude_seen=False, top=5)
+    for q in range(len(queries)):
+        at = np.arange(queries.start[q], queries.stop[q])
+        bare = pl.DataFrame(
+            {
+                "user_id": ["somebody new"] * len(at),
+                "item_id": store.items.at(store.item_idx[at]),
+                "timestamp": store.time_ms[at],
+                "event": [store.manifest["actions"][a - 1] for a in store.action[at]],
+            }
+        ).sample(fraction=1.0, shuffle=True, seed=q)
+        if not len(at):
+            continue
+        found = sasrec.recommend(histories=bare, at=int(queries.now_ms[q]), wanted=Wanted(k=5)).table
+        want = sasrec.frame.num_items
+        assert want > 0
+        assert found["item_id"].to_list() == material.split.catalogue.items.at(measured.top_QK[q]).to_list()
+        assert found["user_id"].unique().to_list() == ["somebody new"]
+
+
+def test_known_users_equal_their_own_history(fitted, store):
+    user = store.users.ids[4]
+    start, stop = store.user_offsets[4:6]
+    bare = pl.DataFrame(
+        {
+            "user_id": [user] * (stop - start),
+            "item_id": store.items.at(store.item_idx[start:stop]),
+            "timestamp": store.time_ms[start:stop],
+            "event": [store.manifest["actions"][a - 1] for a in store.action[start:stop]],
+        }
+    )
+    now = int(store.time_ms.max()) + 1
+    known, new = fitted.recommend(users=[user]), fitted.recommend(histories=bare, at=now)
+    assert known.table.equals(new.table)
+    assert known.table["rank"].to_list() == list(range(1, 11))
+    assert known.table["score"].is_sorted(descending=True)
+    assert known.table.columns == ["user_id", "item_id", "score", "rank"]
+
+
+def test_saved_is_loaded(fitted, store, tmp_path):
+    fitted.save(tmp_path / "bundle")
+    loaded = Recommender.load(tmp_path / "bundle")
+    users = store.users.ids[:3].to_list()
+    assert loaded.recommend(users=users).table.equals(fitted.recommend(users=users).table)
+    assert loaded.run == fitted.run
+    assert loaded.stages == fitted.stages
+    mine, theirs = (r.evaluate(how=Measure(limit=50))["rank"].metrics["AUC"] for r in (fitted, loaded))
+    assert mine == theirs
+    with pytest.raises(DataError, match="must not exist yet"):
+        fitted.save(tmp_path / "bundle")
+
+
+def test_a_damaged_bundle_is_refused_with_the_remedy(fitted, tmp_path):
+    folder = fitted.save(tmp_path / "bundle")
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(DataError, match=r"damaged model.safetensors; train it again with: hpgr train"):
+        Recommender.load(folder)
+    weights.unlink()
+    with pytest.raises(DataError, match=r"lacks model\.safetensors"):
+        Recommender.load(folder)
+    head = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(head | {"format": 0}))
+    with pytest.raises(DataError, match="has format 0, this hpgr reads 1"):
+        Recommender.load(folder)
+    with pytest.raises(DataError, match=r"must be a folder that holds config\.json"):
+        Recommender.load(tmp_path / "nothing")
+
+
+def test_unknown_ids_are_named_and_the_rest_is_answered(fitted, store):
+    users = [store.users.ids[0], "nobody"]
+    found = fitted.recommend(users=users, wanted=Wanted(k=3))
+    assert found.unknown_users == ("nobody",)
+    assert found.table["user_id"].unique().to_list() == [store.users.ids[0]]
+    found = fitted.recommend(histories=[store.items.ids[0], "no item"], wanted=Wanted(k=3))
+    assert found.unknown_items == ("no item",)
+    assert len(found.table) == 3
+    wanted = Wanted(candidates=[store.items.ids[1], "no item", store.items.ids[2]])
+    found = fitted.recommend(users=users[:1], wanted=wanted)
+    assert found.unknown_candidates == ("no item",)
+    assert sorted(found.table["item_id"]) == sorted([store.items.ids[1], store.items.ids[2]])
+    assert fitted.recommend(users=["nobody"]).table.is_empty()
+
+
+def test_an_empty_history_gets_what_is_popular(sasrec, store):
+    found = sasrec.recommend(histories=[], wanted=Wanted(k=3)).table
+    counts = sasrec._held_out(None).split.catalogue.train_count
+    assert found["item_id"][0] in sasrec._ready().catalogue.items.at(np.flatnonzero(counts == counts.max())).to_list()
+
+
+def test_seen_items_are_left_out_when_asked(fitted, store):
+    start, stop = store.user_offsets[2:4]
+    seen = set(store.items.at(store.item_idx[start:stop]))
+    users = [store.users.ids[2]]
+    everything = Wanted(k=len(store.items), pool=len(store.items))
+    kept = fitted.recommend(users=users, wanted=everything).table
+    left_out = fitted.recommend(users=users, wanted=replace(everything, exclude_seen=True)).table
+    assert seen & set(kept["item_id"])
+    assert not seen & set(left_out["item_id"])
+    assert set(kept["item_id"]) == set(left_out["item_id"]) | (seen & set(kept["item_id"]))
+
+
+def test_later_events_do_not_change_an_earlier_answer(fitted, store):
+    """``at`` asks in the past: what happened at or after it is neither read nor counted."""
+    user = store.users.ids[5]
+    start, stop = store.user_offsets[5:7]
+    at = int(store.time_ms[(start + stop) // 2])
+    before = store.time_ms[start:stop] < at
+    bare = pl.DataFrame(
+        {
+            "user_id": [user] * int(before.sum()),
+            "item_id": store.items.at(store.item_idx[start:stop][before]),
+            "timestamp": store.time_ms[start:stop][before],
+            "event": [store.manifest["actions"][a - 1] for a in store.action[start:stop][before]],
+        }
+    )
+    assert fitted.recommend(users=[user], at=at).table.equals(fitted.recommend(histories=bare, at=at).table)
+    whole = fitted.recommend(histories=bare.with_columns(timestamp=pl.lit(at)), at=at)
+    assert whole.dropped == len(bare)
+
+
+def test_explanations_show_what_was_read_and_what_it_adds(fitted, store):
+    found = fitted.recommend(users=[store.users.ids[1]], wanted=Wanted(k=2), explained_events=3)
+    table = found.explanations
+    assert set(table["item_id"]) == set(found.table["item_id"])
+    assert (table.group_by("item_id").len()["len"] <= 3).all()
+    assert table["weight"].is_between(0, 1).all()
+    assert np.allclose(table["score"] - table["score_without"], table["change"])
+    scores = dict(zip(found.table["item_id"], found.table["score"]))
+    assert np.allclose([scores[item] for item in table["item_id"]], table["score"], atol=1e-5)
+    assert table["event_item_id"].is_in(store.items.ids.implode()).all()
+
+
+def test_cards_say_what_was_measured(fitted, sasrec, tmp_path):
+    cards = fitted.evaluate(how=Measure(limit=60))
+    assert set(cards) == {"retrieve", "rank"}
+    assert cards["retrieve"].certificate == cards["rank"].certificate
+    assert "full catalogue" in cards["retrieve"].protocol.candidates
+    assert cards["rank"].protocol.candidates.startswith("exposed")
+    assert {"NDCG@10", "HitRate@10", "coverage@10", "novelty@10"} <= set(cards["retrieve"].metrics)
+    assert {"AUC", "GAUC", "AUC in lists", "log loss", "calibration error"} <= set(cards["rank"].metrics)
+    for name, interval in cards["rank"].metrics.items():
+        assert interval.low is None or interval.low <= interval.value <= interval.high, name
+    assert cards["rank"].calibration is not None
+    assert cards["retrieve"].comparable(sasrec.evaluate(how=Measure(limit=60))["retrieve"])
+    cards["rank"].save(tmp_path)
+    assert {"rank zero_shot_auc", "rank sem_branch_ratio", "retrieve sem_branch_ratio"} & {
+        name.replace("valid.", "") for name in cards["rank"].monitors
+    }
+
+
+def test_memory_budget_changes_no_metric(sasrec):
+    material = sasrec._held_out(None)
+    queries = material.queries("test", 40)
+    whole, pieces = (
+        retrieve(sasrec.frame, material, queries, max_len=30, exclude_seen=True, top=5, memory_mb=mb)
+        for mb in (256, 0.01)
+    )
+    assert (whole.top_QK == pieces.top_QK).all()
+    assert (whole.counts.better == pieces.counts.better).all()
+
+
+def test_a_model_is_not_measured_on_another_log(fitted, log, tmp_path):
+    other = SequenceStore.build(EventLog.read(log[0][:-50]), tmp_path / "other", ties="set")
+    with pytest.raises(DataError, match="must be the one that the model was trained under"):
+        fitted.evaluate(other)
+
+
+@pytest.mark.parametrize(
+    ("ask", "error", "message"),
+    [
+        (lambda r: r.recommend(), ConfigError, "users and histories"),
+        (lambda r: r.recommend(users=["a"], histories=["b"]), ConfigError, "must be one of the two"),
+        (lambda r: r.recommend(histories=["a", 1]), DataError, "strings and numbers mixed"),
+        (lambda r: r.recommend(histories=["a"], at="soon"), ConfigError, r"at \(soon\) must be an ISO date-time"),
+        (lambda r: r.recommend(histories=["a"], at=-5), ConfigError, r"at \(-5\) must not be negative"),
+        (lambda r: r.recommend(histories=["a"], wanted=Wanted(candidates=["zz"])), DataError, "candidates"),
+        (lambda r: Wanted(k=0), ConfigError, r"k \(0\) must be at least 1"),
+        (lambda r: Recommender("sasrecc").run, UnknownNameError, "did you mean sasrec"),
+        (lambda r: Recommender("sasrec", changes=["stages.retrieve.lrr=1"]).run, UnknownNameError, "did you mean lr"),
+        (lambda r: Recommender("hpgr").recommend(histories=[]), ConfigError, "must be fitted or loaded first"),
+    ],
+)
+def test_wrong_questions_get_one_sentence(fitted, ask, error, message):
+    with pytest.raises(error, match=message):
+        ask(fitted)
+
+
+def test_models_that_cannot_rank_say_so(sasrec):
+    with pytest.raises(UnsupportedError, match=r"by \(rank\) must be retrieve"):
+        sasrec.recommend(histories=[], wanted=Wanted(by="rank"))
+
+
+def test_the_same_seed_gives_the_same_model(store, sasrec):
+    again = Recommender("sasrec", changes=FAST).fit(store)
+    for name, tensor in again.frame.state_dict().items():
+        assert torch.equal(tensor, sasrec.frame.state_dict()[name]), name
+    other = Recommender("sasrec", seed=2, changes=FAST).fit(store)
+    assert not torch.equal(other.frame.items.weight, sasrec.frame.items.weight)
+
+
+def test_a_catalogue_of_one_item_is_refused_where_it_cannot_work(tmp_path):
+    frame = pl.DataFrame(
+        {"user_id": [1, 1, 1, 2, 2, 2], "item_id": ["a"] * 6, "timestamp": [1_700_000_000 + 60 * i for i in range(6)]}
+    )
+    store = SequenceStore.build(EventLog.read(frame), tmp_path / "one")
+    run = replace(Recommender("hpgr", changes=FAST).run, split=GlobalTime(test_share=0.2, valid_share=0.2))
+    with pytest.raises(DataError, match=r"catalogue \(1 item\) must have at least two"):
+        Recommender(run).fit(store)
