@@ -240,7 +240,7 @@ def _card(
         config=to_tree(subject.run),
         certificate=CertificateFacts(hash=certificate.hash, facts=certificate.facts),
         protocol=protocol,
-        data={"store": store.path.name} | store.manifest["counts"],
+        data={"name": store.path.name} | store.manifest["counts"],
         metrics=metrics,
         seeds=(subject.run.seed,),
         slices=tuple(slices),

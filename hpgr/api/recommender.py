@@ -216,7 +216,7 @@ class Recommender:
             if isinstance(users, str) or not isinstance(users, Sequence):
                 users = [users]
             asked = of_users(store or self.store(), users, at)
-            if len((store or self.store()).items) != len(self._ready().clock.items):
+            if (store or self.store()).items != self._ready().clock.items:
                 raise DataError(
                     f"store ({(store or self.store()).path}) must hold the items of the bundle's log; use the store it was trained on"
                 )

@@ -32,9 +32,9 @@ def doctor(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say what would corrupt a result (error), what can mislead (risk) and what is good to know (note).
+    """Say what is wrong or risky in a log.
 
-    Exit code 1 where there is an error. The options are those of prepare.
+    An error would corrupt a result (exit code 1), a risk can mislead, a note is good to know. Options are prepare's.
 
     Example: hpgr doctor log.parquet --ties set
     """

@@ -39,13 +39,13 @@ def remark(text: str) -> None:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> Table:
     """A table whose columns of numbers stand to the right."""
-    cells = [[_cell(value) for value in row] for row in rows]
+    values = [list(row) for row in rows]
     made = Table(title=None if title is None else escape(title), title_justify="left")
     for i, name in enumerate(header):
-        numbers = all(_is_number(row[i]) for row in cells) and bool(cells)
+        numbers = all(isinstance(row[i], (int, float, type(None))) for row in values)
         made.add_column(escape(name), justify="right" if numbers else "left")
-    for row in cells:
-        made.add_row(*map(escape, row))
+    for row in values:
+        made.add_row(*(escape(_cell(value)) for value in row))
     return made
 
 
@@ -63,10 +63,6 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _is_number(text: str) -> bool:
-    return text[:1].isdigit() or text[:1] in "-–+" or text in ("nan", "inf")
 
 
 def _plain(value: Any) -> Any:

@@ -43,9 +43,11 @@ def prepare(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Build a store from a log: events by user and time, in sessions. Say what was read.
+    """Build a store of sequences from a log.
 
-    Example: hpgr prepare log.csv --out store --user-column customer --session-gap 30m
+    Events are grouped by user, ordered by time and cut into sessions; what was read is printed.
+
+    Example: hpgr prepare log.csv --out store --user-column customer
     """
     from hpgr.data.log import EventLog
     from hpgr.data.store import SequenceStore

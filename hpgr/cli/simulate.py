@@ -29,7 +29,9 @@ def simulate(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a log with known preferences, sessions, exposures and noise, and the score that an oracle reaches on it.
+    """Write a log whose every cause is known.
+
+    It has preferences, sessions, exposures and noise; the score that an oracle reaches on it is printed.
 
     Example: hpgr simulate --users 1000 --out log.parquet
     """

@@ -20,7 +20,8 @@ _USERS_PER_CHUNK = 1000
 class OracleScores:
     """Ranking of ``num_exposures``: ``auc`` over all and ``gauc``, its mean over users with both outcomes, by the
     true click probability; ``taste_auc`` by what the taste alone tells of it. Retrieval of ``num_views``:
-    ``hit_rate_10`` and ``ndcg_10`` by the true distribution of the next item, with nothing filtered."""
+    ``hit_rate_10`` and ``ndcg_10`` by the true distribution of the next item, with nothing filtered, and the same as
+    means over users of each user's mean, as result cards have them."""
 
     num_exposures: int
     auc: float
@@ -29,6 +30,8 @@ class OracleScores:
     num_views: int
     hit_rate_10: float
     ndcg_10: float
+    user_hit_rate_10: float
+    user_ndcg_10: float
 
 
 def oracle(config: Simulator.Config, *, test_from_ms: int | None = None, max_users: int = 2000) -> OracleScores:
@@ -42,11 +45,12 @@ def oracle(config: Simulator.Config, *, test_from_ms: int | None = None, max_use
         raise ConfigError(f"max_users ({max_users}) must be at least 1")
     cut = START_MS + config.days * DAY_MS * 9 // 10 if test_from_ms is None else test_from_ms
     simulator = Simulator(config)
-    shown, ranks = [], []
+    shown, ranks, viewers = [], [], []
     for users in simulator.chunks(_USERS_PER_CHUNK, max_users=max_users):
         shown.append(_shown(users).filter(pl.col("time_ms") >= cut))
         views = np.flatnonzero(users.event_time_ms >= cut)
         ranks.append(next_item_ranks(config, simulator.catalogue, users, views))
+        viewers.append(users.number[users.user_of(views)])
     exposures, rank = pl.concat(shown), np.concatenate(ranks)
     if not len(rank) or exposures["label"].n_unique() < 2:
         raise DataError(
@@ -54,6 +58,9 @@ def oracle(config: Simulator.Config, *, test_from_ms: int | None = None, max_use
             "choose an earlier time or more users"
         )
     hit = rank <= 10
+    gain = hit / np.log2(1 + rank)
+    retrieved = pl.DataFrame({"user": np.concatenate(viewers), "hit": hit.astype(float), "gain": gain})
+    of_user = retrieved.group_by("user", maintain_order=True).mean()
     by_user = exposures.group_by("user", maintain_order=True).agg(_auc("prob").alias("auc"))
     return OracleScores(
         num_exposures=exposures.height,
@@ -62,7 +69,9 @@ def oracle(config: Simulator.Config, *, test_from_ms: int | None = None, max_use
         taste_auc=exposures.select(_auc("taste_prob")).item(),
         num_views=len(rank),
         hit_rate_10=float(hit.mean()),
-        ndcg_10=float((hit / np.log2(1 + rank)).mean()),
+        ndcg_10=float(gain.mean()),
+        user_hit_rate_10=float(of_user.select(pl.col("hit").mean()).item()),
+        user_ndcg_10=float(of_user.select(pl.col("gain").mean()).item()),
     )
 
 

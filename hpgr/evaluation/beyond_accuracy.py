@@ -10,6 +10,7 @@ import numpy as np
 
 from hpgr.core.errors import DataError
 from hpgr.core.jagged import Jagged
+from hpgr.evaluation.seen import seen_before
 
 
 def catalogue_facts(top_QK: np.ndarray, num_items: int) -> dict[str, float]:
@@ -68,10 +69,7 @@ def _rows(top_QK: np.ndarray, num_items: int) -> np.ndarray:
 def _repeats(top_QK: np.ndarray, history: Jagged, num_items: int) -> np.ndarray:
     if history.num_rows != len(top_QK):
         raise DataError(f"history ({history.num_rows} rows) must have one row for each list ({len(top_QK)})")
-    rows, query = history.values.cpu().numpy(), history.row_of().cpu().numpy()
-    inside = (rows >= 0) & (rows < num_items)
-    seen = np.unique(query[inside] * num_items + rows[inside])
-    return np.isin(np.arange(len(top_QK))[:, None] * num_items + top_QK, seen).mean(1)
+    return seen_before(history, np.arange(len(top_QK))[:, None], top_QK, num_items).mean(1)
 
 
 def _diversity(top_QK: np.ndarray, categories: Jagged, num_items: int, memory_mb: float = 64.0) -> np.ndarray:

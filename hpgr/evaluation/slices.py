@@ -13,6 +13,7 @@ from hpgr.core.jagged import Jagged
 from hpgr.evaluation.intervals import DEFAULT, Bootstrap, Interval, bootstrap_means, metric_columns
 from hpgr.evaluation.metrics import per_query, per_user
 from hpgr.evaluation.ranks import RankCounts
+from hpgr.evaluation.seen import seen_before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,10 +77,7 @@ def repeat_classes(counts: RankCounts, history: Jagged, num_items: int) -> Class
     """Targets that the query's history holds (``repeat``) and others (``explore``)."""
     if history.num_rows != counts.num_queries:
         raise DataError(f"history ({history.num_rows} rows) must have one row for each query ({counts.num_queries})")
-    rows, query = history.values.cpu().numpy(), history.row_of().cpu().numpy()
-    inside = (rows >= 0) & (rows < num_items)
-    seen = np.isin(counts.query_of_target() * num_items + counts.rows, query[inside] * num_items + rows[inside])
-    seen &= (counts.rows >= 0) & (counts.rows < num_items)
+    seen = seen_before(history, counts.query_of_target(), counts.rows, num_items)
     return Classes(kind="repeat or explore", names=("repeat", "explore"), index=np.where(seen, 0, 1))
 
 

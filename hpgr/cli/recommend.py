@@ -1,0 +1,168 @@
+"""``hpgr recommend``: the best items for known users or for bare histories, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from hpgr.cli.door import Debug, Json
+from hpgr.cli.output import emit, listed, remark, show, table
+from hpgr.core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from hpgr.api.recommender import Recommendations
+
+_TABLES = (".parquet", ".csv", ".tsv", ".arrow", ".ipc", ".feather")
+
+
+def recommend(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="What hpgr train wrote.")],
+    users: Annotated[
+        list[str] | None, typer.Option("--user", metavar="ID", help="A user of the store; repeatable.")
+    ] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            "--history", "--items", metavar="FILE|A,B,C", help="A log of histories, or item ids, oldest first; may be ''."
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, metavar="K", help="Items for each user.")] = 10,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="Moment of the request: 2024-05-01T12:00, or ms.")
+    ] = None,
+    exclude_seen: Annotated[bool, typer.Option("--exclude-seen", help="Leave out items of the history.")] = False,
+    candidates: Annotated[
+        str | None, typer.Option("--candidates", metavar="FILE|A,B,C", help="Only these items.")
+    ] = None,
+    by: Annotated[
+        str, typer.Option("--by", metavar="auto|retrieve|rank", help="What orders; auto: the ranker where there is one.")
+    ] = "auto",
+    explain: Annotated[bool, typer.Option("--explain", help="Show the events that matter most to each item.")] = False,
+    explain_events: Annotated[
+        int, typer.Option("--explain-events", min=1, metavar="N", help="Events to explain each item by.")
+    ] = 5,
+    store: Annotated[
+        Path | None, typer.Option("--store", metavar="STORE", help="Of the users; by default where it was at training.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write .parquet or .csv instead.")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Recommend to known users or for any history.
+
+    Ids that nobody knows are named on standard error and the rest is answered; exit code 1 if nothing is.
+
+    Example: hpgr recommend bundle --user 42 -k 10 --explain
+    """
+    from hpgr.api.recommender import Recommender
+    from hpgr.api.recommending import By, Wanted
+    from hpgr.data.store import SequenceStore
+
+    if bool(users) == (history is not None):
+        raise ConfigError("user and history (both or none given) must be one of the two")
+    if out is not None and out.suffix not in (".parquet", ".csv"):
+        raise ConfigError(f"out ({out}) must end in .parquet or .csv")
+    wanted = Wanted(
+        k=k,
+        exclude_seen=exclude_seen,
+        candidates=None if candidates is None else _candidates(candidates),
+        by=cast(By, by),
+    )
+    found = Recommender.load(bundle).recommend(
+        users or None,
+        None if history is None else _history(history),
+        wanted=wanted,
+        at=int(at) if at is not None and at.lstrip("-").isdigit() else at,
+        store=None if store is None else SequenceStore.open(store),
+        explained_events=explain_events if explain else 0,
+    )
+    say_unknown(found)
+    if not len(found.table):
+        raise DataError("recommendations (0) must be at least one; no user is known, or nothing is left to recommend")
+    if out is not None:
+        _write(found.table, out)
+    if json:
+        emit(answer_tree(found))
+        return
+    if out is not None:
+        show(f"{len(found.table):,} recommendations: {out}")
+    else:
+        show(recommendation_table(found.table))
+    if found.explanations is not None:
+        show(explanation_table(found.explanations))
+
+
+def say_unknown(found: Recommendations) -> None:
+    """Name what could not be answered or read, on standard error."""
+    for kind, ids in (("user", found.unknown_users), ("item", found.unknown_items), ("candidate", found.unknown_candidates)):
+        for id_ in ids:
+            remark(f"{kind} {id_} is not known to the model's log")
+    if found.dropped:
+        remark(f"{found.dropped} events of the histories are not before the moment asked about; they are left out")
+
+
+def answer_tree(found: Recommendations) -> dict[str, Any]:
+    """JSON values of an answer."""
+    return {
+        "recommendations": found.table.to_dicts(),
+        "explanations": None if found.explanations is None else found.explanations.to_dicts(),
+        "unknown_users": found.unknown_users,
+        "unknown_items": found.unknown_items,
+        "unknown_candidates": found.unknown_candidates,
+        "dropped_events": found.dropped,
+    }
+
+
+def recommendation_table(frame: pl.DataFrame) -> Any:
+    """A row an item."""
+    return table(["user", "rank", "item", "score"], frame.select("user_id", "rank", "item_id", "score").rows())
+
+
+def explanation_table(frame: pl.DataFrame) -> Any:
+    """A row for each event that an item was recommended by."""
+    import polars as pl
+
+    when = pl.from_epoch("event_time_ms", time_unit="ms").dt.strftime("%Y-%m-%d %H:%M")
+    rows = frame.with_columns(when.alias("when")).select(
+        "user_id", "rank", "item_id", "event_item_id", "when", "session", "weight", "score_without", "change"
+    )
+    header = ["user", "rank", "item", "because of", "at (UTC)", "session", "weight", "score without", "change"]
+    return table(header, rows.rows(), title="The events that matter most by the model's own account")
+
+
+def _is_file(text: str) -> bool:
+    return Path(text).suffix in _TABLES or Path(text).is_dir()
+
+
+def _history(text: str) -> Any:
+    return text if _is_file(text) else _ids(text)
+
+
+def _ids(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _candidates(text: str) -> list[Any]:
+    """Ids on the command line, or the column ``item_id``, else the only one, of a file."""
+    if not _is_file(text):
+        return _ids(text)
+    from hpgr.data.reading import open_table
+
+    opened, name = open_table(text, ids=("item_id",))
+    names = opened.collect_schema().names()
+    column = "item_id" if "item_id" in names else names[0] if len(names) == 1 else None
+    if column is None:
+        raise DataError(f"column item_id of candidates {name} (absent) must be present; it has {listed(names)}")
+    return opened.select(column).collect().to_series().to_list()
+
+
+def _write(frame: pl.DataFrame, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".csv":
+        frame.write_csv(out)
+    else:
+        frame.write_parquet(out)
