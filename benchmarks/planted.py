@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from hpgr.core.config import to_tree
 from hpgr.core.seeds import derive
+from hpgr.core.units import human_bytes
 from hpgr.data.planted import (
     Planted,
     PlantedShape,
@@ -33,16 +34,29 @@ from hpgr.data.planted import (
     planted_preferences,
     precision_of_selection,
 )
+from hpgr.encoders.attention import AttentionEncoder
+from hpgr.encoders.hstu import HstuEncoder
+from hpgr.encoders.session import SessionEnhancement, SessionTrunk
 from hpgr.evaluation.classification import auc
-from hpgr.evaluation.provenance import commit
+from hpgr.evaluation.provenance import commit, hardware, peak_memory_bytes, versions
+from hpgr.evaluation.writing import write_whole
 from hpgr.frames.ranking import RankingRecommender
+from hpgr.frames.scoring import ScoringRecommender
 from hpgr.frames.two_stage import TwoStageRecommender
-from hpgr.models.hpgr import hpgr_paper
+from hpgr.items.id_embedding import IdEmbedding
+from hpgr.nn.head import Head
+from hpgr.nn.hstu_layer import HstuLayer
+from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.preference import PreferenceSelector
+from hpgr.nn.transformer_layer import TransformerLayer
+from hpgr.objectives.masked_item import MaskedItem
 from hpgr.training.settings import Housekeeping, StageSettings
 from hpgr.training.stages import fit_stage
 
 MAKERS = {6: planted_preferences, 7: planted_intensity}
+_HOME = Path(__file__).resolve().parents[1]
+_PAGE = _HOME / "docs" / "results" / "planted.md"
+_BEGIN, _END = "<!-- measured -->", "<!-- end of measured -->"
 _READ_AT_ONCE = 250
 
 
@@ -52,17 +66,17 @@ class Scale:
 
     shape: PlantedShape = field(default_factory=PlantedShape)
     train_users: int = 3000
-    validation_users: int = 1000
+    validation_users: int = 500
     test_users: int = 1500
-    batch_users: int = 64
+    batch_users: int = 32
     dim: int = 32
-    retrieve: StageSettings = field(default_factory=lambda: StageSettings(epochs=9, lr=4e-3, precision="32"))
-    rank: StageSettings = field(default_factory=lambda: StageSettings(epochs=16, lr=1e-3, patience=5, precision="32"))
+    retrieve: StageSettings = field(default_factory=lambda: StageSettings(epochs=5, lr=4e-3, precision="32"))
+    rank: StageSettings = field(default_factory=lambda: StageSettings(epochs=12, lr=3e-3, patience=4, precision="32"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """One row of a table: the paper's preset with or without its parts; ``selection`` None is dense attention."""
+    """One row of a table: the two stages of HPGR with or without its parts; ``selection`` None is dense attention."""
 
     name: str
     sem: bool = True
@@ -73,17 +87,34 @@ class Variant:
     read_history: bool = True
 
     def config(self, scale: Scale) -> TwoStageRecommender.Config:
-        """The model of this row."""
-        paper = hpgr_paper(dim=scale.dim, num_heads=2, num_layers=2, dropout=0.0)
-        retriever, ranker, inherit = replace(paper.retriever, mask_at=self.mask_at), paper.ranker, paper.inherit
-        if not self.sem:
-            retriever = replace(retriever, trunk=replace(retriever.trunk, sem=None))
-            ranker = replace(ranker, trunk=replace(ranker.trunk, sem=None))
-            inherit = ("items=items",)
-        reading = replace(ranker.encoder, selection=self.selection, gate=self.gate, read_history=self.read_history)
-        return replace(
-            paper, retriever=retriever, ranker=replace(ranker, encoder=reading, num_actions=2), inherit=inherit
+        """The model of this row; times say nothing on this data, so places are ranks only."""
+        items = IdEmbedding.Config(dim=scale.dim, std=scale.dim**-0.5)
+        place = TimeAwarePosition.Config(num_positions=128, num_time_buckets=None)
+        layer = TransformerLayer.Config(num_heads=2, ffn_dim=2 * scale.dim)
+        sem = SessionEnhancement.Config(layer=layer, position=place) if self.sem else None
+        retriever = ScoringRecommender.Config(
+            items=items,
+            trunk=SessionTrunk.Config(position=place, sem=sem),
+            encoder=AttentionEncoder.Config(layer=layer, num_layers=2, causal=False),
+            objective=MaskedItem.Config(mask_prob=0.2, session_mask_prob=0.0, last_prob=0.0),
+            mask_at=self.mask_at,
         )
+        reading = HstuEncoder.Config(
+            layer=HstuLayer.Config(num_heads=2, normaliser=128.0),
+            num_layers=2,
+            selection=self.selection,
+            gate=self.gate,
+            read_history=self.read_history,
+        )
+        ranker = RankingRecommender.Config(
+            items=items,
+            trunk=SessionTrunk.Config(position=place, sem=sem and replace(sem, causal=True)),
+            encoder=reading,
+            head=Head.Config(),
+            num_actions=2,
+        )
+        inherit = ("items=items", "trunk.sem=trunk.sem") if self.sem else ("items=items",)
+        return TwoStageRecommender.Config(retriever=retriever, ranker=ranker, inherit=inherit)
 
 
 def variants(claim: int) -> tuple[Variant, ...]:
@@ -169,7 +200,7 @@ class Bench:
         """What ``variant`` reached: kept, or worked out and kept."""
         path = self._place("result", variant.name, variant.config(self.scale)).with_suffix(".json")
         if not path.exists():
-            _write(path, json.dumps(self._run(variant), indent=1))
+            write_whole(path, json.dumps(self._run(variant), indent=1).encode())
         return json.loads(path.read_text())
 
     def oracle(self) -> float:
@@ -211,6 +242,7 @@ class Bench:
             "seconds": seconds,
             "first_stage": first,
             "curve": [line["valid.auc"] for line in done.curve],
+            "peak_memory_bytes": peak_memory_bytes(),
             "commit": commit(),
         }
 
@@ -229,7 +261,8 @@ class Bench:
             )
             save_file(model.retriever.state_dict(), weights)
             last = {name: value for name, value in done.curve[-1].items() if name in ("loss", "sem_branch_ratio")}
-            _write(told, json.dumps(last | {"steps": done.steps, "seconds": time.process_time() - begun}))
+            told_of = last | {"steps": done.steps, "seconds": time.process_time() - begun}
+            write_whole(told, json.dumps(told_of).encode())
         model.retriever.load_state_dict(load_file(weights))
         return json.loads(told.read_text())
 
@@ -245,25 +278,119 @@ class Bench:
         )
 
 
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(text)
-    unfinished.rename(path)
+class Table:
+    """The results of a claim: ``found`` has, for each variant in order, its result of every seed."""
+
+    def __init__(self, claim: int, found: dict[str, list[dict[str, Any]]], oracle: list[float]) -> None:
+        self.claim, self.found, self.oracle = claim, found, oracle
+
+    def markdown(self) -> str:
+        """The table, what separates its rows, and what the first stages reached."""
+        seeds = [result["seed"] for result in next(iter(self.found.values()))]
+        head = ["variant", "mean AUC", *(f"seed {seed}" for seed in seeds), "right category", "best epoch", "CPU s"]
+        rows = [["oracle", *_scores(self.oracle), "", "", ""]]
+        rows += [[name, *_scores(self._column(name, "auc")), *self._facts(name)] for name in self.found]
+        lines = [f"## Claim {self.claim}", "", *_table(head, rows), "", *self._differences(), ""]
+        first = ["first stage of", "masked-item loss, nats", "session branch / token", "CPU s"]
+        return "\n".join([*lines, *_table(first, self._first_stages()), ""])
+
+    def _column(self, name: str, value: str) -> list[float]:
+        return [result[value] for result in self.found[name]]
+
+    def _facts(self, name: str) -> list[str]:
+        before, after = self._column(name, "precision_at_start"), self._column(name, "precision")
+        chosen = "" if before[0] is None else f"{_mean(before):.2f} → {_mean(after):.2f}"
+        epochs = ", ".join(str(epoch) for epoch in self._column(name, "best_epoch"))
+        return [chosen, epochs, f"{_mean(self._column(name, 'seconds')):.0f}"]
+
+    def _differences(self) -> list[str]:
+        similar = [name for name in self.found if name.startswith("PGSA + SEM + MIM") and "fusion" not in name]
+        others = [name for name in self.found if "PGSA" not in name]
+        best = max(others, key=lambda name: _mean(self._column(name, "auc")))
+        lines = []
+        for name in similar:
+            for other in dict.fromkeys(("dense + SEM + MIM", best)):
+                pairs = zip(self._column(name, "auc"), self._column(other, "auc"))
+                gaps = [ours - theirs for ours, theirs in pairs]
+                seeds = ", ".join(f"{gap:+.3f}" for gap in gaps)
+                lines.append(f"- {name} minus {other}: **{_mean(gaps):+.3f}** ({seeds})")
+        return lines
+
+    def _first_stages(self) -> list[list[str]]:
+        shown: dict[str, list[str]] = {}
+        for name, results in self.found.items():
+            firsts = [result["first_stage"] for result in results]
+            if not firsts[0]:
+                continue
+            ratio = f"{_mean([f['sem_branch_ratio'] for f in firsts]):.2f}" if "sem_branch_ratio" in firsts[0] else ""
+            cells = [f"{_mean([f['loss'] for f in firsts]):.3f}", ratio, f"{_mean([f['seconds'] for f in firsts]):.0f}"]
+            # Variants that share a first stage share its figures.
+            shown.setdefault(json.dumps(firsts), [name, *cells])
+        return list(shown.values())
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _scores(values: list[float]) -> list[str]:
+    return [f"**{_mean(values):.3f}**", *(f"{value:.3f}" for value in values)]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def source(results: list[dict[str, Any]], scale: Scale) -> str:
+    """Where the numbers come from: command, commits, machine, memory and every setting."""
+    machine = " · ".join(str(value) for value in hardware().values())
+    libraries = ", ".join(f"{name} {version}" for name, version in versions().items())
+    commits = ", ".join(sorted({str(result["commit"]) for result in results}))
+    memory = human_bytes(max(result["peak_memory_bytes"] or 0 for result in results))
+    return (
+        "## Source\n\n"
+        f"`python benchmarks/planted.py --write`, commit {commits}; {libraries}; {machine}; one thread, float32, at most "
+        f"{memory} resident.\n\n"
+        "Models are those of `Variant.config`; every row has these settings:\n\n"
+        f"```json\n{json.dumps(asdict(scale), indent=1)}\n```\n"
+    )
+
+
+def with_measured(page: str, measured: str) -> str:
+    """``page`` with what stands between the two marks replaced.
+
+    Raises: ValueError where a mark is missing.
+    """
+    before, begin, rest = page.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError(f"page must hold the marks {_BEGIN} and {_END}")
+    return f"{before}{begin}\n\n{measured.strip()}\n\n{end}{after}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--claim", type=int, choices=list(MAKERS), nargs="+", default=list(MAKERS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--cache", type=Path, default=Path("build/planted"))
+    parser.add_argument("--cache", type=Path, default=_HOME / "build" / "planted", help="where results are kept")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/results/planted.md")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    blocks, results = [], []
     for claim in asked.claim:
-        for seed in asked.seeds:
-            bench = Bench(claim=claim, seed=seed, scale=Scale(), cache=asked.cache)
+        benches = [Bench(claim=claim, seed=seed, scale=Scale(), cache=asked.cache) for seed in asked.seeds]
+        found: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in variants(claim)}
+        for bench in benches:
             for variant in variants(claim):
-                found = bench.result(variant)
-                print(f"claim {claim} seed {seed}: {variant.name}: AUC {found['auc']:.3f}", flush=True)
+                result = bench.result(variant)
+                found[variant.name].append(result)
+                print(f"claim {claim}, seed {bench.seed}: {variant.name}: AUC {result['auc']:.3f}", flush=True)
+        blocks.append(Table(claim, found, [bench.oracle() for bench in benches]).markdown())
+        results += [result for row in found.values() for result in row]
+    measured = "\n".join([*blocks, source(results, Scale())])
+    print(measured)
+    if asked.write:
+        write_whole(_PAGE, with_measured(_PAGE.read_text(), measured).encode())
 
 
 if __name__ == "__main__":

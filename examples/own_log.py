@@ -12,7 +12,7 @@ from hpgr import EventLog, Recommender, SequenceStore, Wanted
 from hpgr.data.doctor import examine
 
 
-def shop(users: int = 200, visits: int = 4) -> pl.DataFrame:
+def shop(users: int = 240, visits: int = 4) -> pl.DataFrame:
     """A visitor walks along one aisle a visit, mostly the favourite one, from article to article."""
     draw, rows, aisles = random.Random(1), [], ("tea", "bread", "fruit", "paper")
     for user in range(users):
@@ -23,17 +23,17 @@ def shop(users: int = 200, visits: int = 4) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
 
 
+changes = ["windows.max_len=32", "windows.batch_tokens=512", "stages.retrieve.epochs=10", "stages.rank.epochs=1"]
+# The second stage needs more choices than so small a log holds: here the first one orders.
+wanted = Wanted(k=3, exclude_seen=True, by="retrieve")
 with tempfile.TemporaryDirectory() as folder:
-    path = Path(folder) / "log.csv"
-    shop().write_csv(path)
-    for finding in examine(path).all:
-        print(f"{finding.level}: {finding.message}")
+    shop().write_csv(path := Path(folder) / "log.csv")
+    print(*(f"{finding.level}: {finding.message}" for finding in examine(path).all), sep="\n")
     store = SequenceStore.build(EventLog.read(path), Path(folder) / "store")
-    small = ["windows.max_len=32", "windows.batch_tokens=512", "candidates.batch_tokens=2048"]  # many steps from few events
-    model = Recommender("hpgr", changes=[*small, "stages.retrieve.epochs=10", "stages.rank.epochs=4"]).fit(store)
-    wanted = Wanted(k=3, exclude_seen=True)
-    print(model.recommend(users=["u0", "nobody"], wanted=wanted))
-    print(model.recommend(histories={"new": ["tea-1", "tea-2"], "other": ["paper-6", "paper-7"]}, wanted=wanted).table)
-    print(model.recommend(histories=[], wanted=wanted).table)
-    print(model.recommend(histories=["bread-3", "bread-4"], wanted=wanted, explained_events=2).explanations)
-    for name, stage in model.stages.items(): print(name, stage.steps, stage.curve)
+    model = Recommender("hpgr", changes=changes).fit(store)
+    found = model.recommend(users=["u0", "nobody"], wanted=wanted)
+    print("known:", found.table, "not known:", found.unknown_users)
+    print("new:", model.recommend(histories={"a": ["tea-1"], "b": ["paper-6", "paper-7"]}, wanted=wanted).table)
+    print("nobody knows:", model.recommend(histories=[], wanted=wanted).table)
+    why = model.recommend(histories=["bread-3", "bread-4"], wanted=wanted, explained_events=2).explanations
+    print("why:", why.select("item_id", "event_item_id", "session", "weight", "score", "change"))

@@ -30,18 +30,19 @@ def compare_runs(
     *,
     say: Callable[[str], None] = lambda line: None,
     progress: bool = False,
+    limit: int | None = None,
 ) -> list[ResultCard]:
     """Fit and evaluate each run on ``store``; the cards in the order of ``runs``.
 
     Cards stand in ``folder/cards/NAME``. A run whose card is there, of the same config, is not run again; a broken-off run
-    continues. ``say`` is told what happens.
+    continues. ``say`` is told what happens. ``limit``: questions asked of the test part at most.
     """
     cards = []
     for run in runs:
         card = _kept(folder / "cards" / file_name(run.name), run)
         if card is None:
             say(f"{run.name}: fitting")
-            card = _run(store, run, question, folder, progress)
+            card = _run(store, run, Measure(question=question, limit=limit), folder, progress)
         say(f"{run.name}: " + ", ".join(f"{name} {i.value:.4f}" for name, i in list(card.metrics.items())[:3]))
         cards.append(card)
     return cards
@@ -63,7 +64,7 @@ def _kept(folder: Path, run: Run) -> ResultCard | None:
     return card if card.config == json.loads(json.dumps(to_tree(run))) else None
 
 
-def _run(store: SequenceStore, run: Run, question: Question, folder: Path, progress: bool) -> ResultCard:
+def _run(store: SequenceStore, run: Run, how: Measure, folder: Path, progress: bool) -> ResultCard:
     training = folder / "training" / file_name(run.name)
     shared = folder / "pre-training" / _first_stage(run) if isinstance(run.model, TwoStageRecommender.Config) else None
     if shared is not None and shared.exists() and not (training / "retrieve").exists():
@@ -73,7 +74,8 @@ def _run(store: SequenceStore, run: Run, question: Question, folder: Path, progr
     )
     if shared is not None and not shared.exists():
         shutil.copytree(training / "retrieve", shared)
-    card = recommender.evaluate(how=Measure(question=question))[question]
+    assert how.question is not None
+    card = recommender.evaluate(how=how)[how.question]
     card.save(folder / "cards" / file_name(run.name))
     return card
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,12 +18,21 @@ from hpgr.data.ranges import chunks
 from hpgr.evaluation.classification import auc, grouped_auc
 from hpgr.evaluation.metrics import per_query
 from hpgr.frames.counting import CountingRecommender
+from hpgr.frames.ranking import RankingRecommender
 from hpgr.frames.stage import TrainableStage
 from hpgr.training.run import Run
 from hpgr.training.settings import Housekeeping
 from hpgr.training.stages import StageResult, fit_stage
 
-VALIDATION_LIMIT = 2000
+BRANCH_LIMIT = 3.0
+"""Norm of the session branch over norm of the items; above it a stage warns."""
+
+_UNTRAINED = (
+    "preference selection (by similarity) compares item vectors that no first stage has trained; it was measured far below "
+    "dense: train the two-stage model, or set selection to none or selection.by to last"
+)
+
+VALIDATION_LIMIT = 1000
 """Questions or requests of the validation part that are asked after each epoch, spread evenly over it."""
 
 
@@ -36,6 +46,8 @@ def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = No
     if isinstance(frame, CountingRecommender):
         frame.fit(_whole_histories(material))
         return {}
+    if isinstance(frame, RankingRecommender) and selects_by_similarity(frame.config):
+        warnings.warn(_UNTRAINED, stacklevel=2)
     results = {}
     for stage in frame.stages():
         results[stage.name] = fit_stage(
@@ -46,7 +58,20 @@ def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = No
             validate=validation(frame, stage, material, run),
             keep=keep,
         )
+        ratio = (results[stage.name].curve or ({},))[-1].get("sem_branch_ratio", 0.0)
+        if ratio > BRANCH_LIMIT:
+            warnings.warn(
+                f"sem_branch_ratio of stage {stage.name!r} ({ratio:.1f}) should stay below {BRANCH_LIMIT:g}: the session branch "
+                "swamps the items; keep the fusion's norm and a small gain, or switch sem off",
+                stacklevel=2,
+            )
     return results
+
+
+def selects_by_similarity(config: RankingRecommender.Config) -> bool:
+    """Whether a ranker's candidates choose the events that they read by the similarity of item vectors."""
+    selection = getattr(config.encoder, "selection", None)
+    return selection is not None and selection.by == "similar"
 
 
 def validation(

@@ -9,6 +9,7 @@ from typing import Any
 import hpgr.models  # noqa: F401 - fills the registry
 from hpgr.data.requests import ExposedRequests, SampledRequests
 from hpgr.data.store import SequenceStore
+from hpgr.data.windows import TrainWindows
 from hpgr.frames.ranking import RankingRecommender
 from hpgr.frames.registry import MODELS
 from hpgr.frames.two_stage import TwoStageRecommender
@@ -17,7 +18,7 @@ from hpgr.training.settings import StageSettings
 
 # The masked-item stage of HPGR wants a larger rate than ranking: docs/models/hpgr.md.
 _SETTINGS = {
-    "retrieve": StageSettings(epochs=20, lr=2e-3, patience=3),
+    "retrieve": StageSettings(epochs=20, lr=3e-3, patience=3),
     "rank": StageSettings(epochs=10, lr=1e-3, patience=2),
 }
 
@@ -35,6 +36,7 @@ def run_for(
         name=model,
         model=with_actions(MODELS[model](), num_actions),
         seed=seed,
+        windows=TrainWindows.Config(batch_tokens=2048),
         candidates=ExposedRequests.Config() if exposed else SampledRequests.Config(),
         stages=dict(_SETTINGS),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from hpgr.api.baselines import baselines_of
 from hpgr.api.evaluating import Measure
@@ -77,6 +78,8 @@ def prepared(out: Path) -> tuple[tuple[Finding, ...], SequenceStore]:
 
 def trained(out: Path, store: SequenceStore, epochs: int | None) -> tuple[Recommender, Recommender]:
     """HPGR, left as a bundle, and SASRec, with the same histories and batches."""
+    # On batches this small a second thread gains little, and costs much where the machine is busy.
+    torch.set_num_threads(1)
     changes = [*_CHANGES, *(f"stages.{name}.epochs={epochs or count}" for name, count in _EPOCHS.items())]
     recommender = Recommender("hpgr", changes=changes)
     fit_and_save(recommender, store, out / "bundle", out / "bundle.training", resume=False, overwrite=False)

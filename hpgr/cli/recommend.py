@@ -27,7 +27,7 @@ def recommend(
     history: Annotated[
         str | None,
         typer.Option(
-            "--history", "--items", metavar="FILE|A,B,C", help="A log of histories, or item ids, oldest first; may be ''."
+            "--history", "--items", metavar="FILE|A,B,C", help="A table of events, or item ids, oldest first; '' for none."
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, metavar="K", help="Items for each user.")] = 10,
@@ -135,7 +135,8 @@ def explanation_table(frame: pl.DataFrame) -> Any:
 
 
 def _is_file(text: str) -> bool:
-    return Path(text).suffix in _TABLES or Path(text).is_dir()
+    """Told by the ending, so that no id is mistaken for a file that happens to lie there."""
+    return text.endswith(("/", *_TABLES))
 
 
 def _history(text: str) -> Any:

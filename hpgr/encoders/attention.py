@@ -10,6 +10,7 @@ from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
 from hpgr.nn.position import TimeAwarePosition
+from hpgr.nn.relative_bias import RelativeBias
 from hpgr.nn.transformer_layer import TransformerLayer
 from hpgr.ops.attention import MaskRule
 
@@ -19,12 +20,14 @@ class AttentionEncoder(nn.Module):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """``position`` None where the tokens already carry their place. ``dropout`` acts on the input."""
+        """``position`` None where the tokens already carry their place. ``bias``: a learned bias for how far apart two events
+        stand, in places and time, shared by the layers. ``dropout`` acts on the input."""
 
         layer: TransformerLayer.Config
         num_layers: int = 2
         causal: bool = True
         position: TimeAwarePosition.Config | None = None
+        bias: RelativeBias.Config | None = None
         dropout: float = 0.0
 
         def __post_init__(self) -> None:
@@ -37,6 +40,7 @@ class AttentionEncoder(nn.Module):
     def __init__(self, config: Config, dim: int) -> None:
         super().__init__()
         self.position = config.position.build(dim=dim) if config.position else None
+        self.bias = config.bias.build() if config.bias else None
         self.layers = nn.ModuleList(config.layer.build(dim=dim) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(config.dropout)
@@ -48,6 +52,7 @@ class AttentionEncoder(nn.Module):
         if self.position is not None:
             values = values + self.position.for_history(history.user_offsets, history.time_ms, history.now_ms)
         states = x.with_values(self.dropout(values))
+        bias = self.bias.between(history.time_ms, history.time_ms, None) if self.bias is not None else None
         for layer in self.layers:
-            states = layer(states, self.rule)
+            states = layer(states, self.rule, bias)
         return states.with_values(self.norm(states.values))

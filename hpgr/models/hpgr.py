@@ -15,7 +15,9 @@ from hpgr.items.id_embedding import IdEmbedding
 from hpgr.nn.head import Head
 from hpgr.nn.hstu_layer import HstuLayer
 from hpgr.nn.preference import PreferenceSelector
+from hpgr.nn.relative_bias import RelativeBias
 from hpgr.nn.transformer_layer import TransformerLayer
+from hpgr.objectives.costs import FullSoftmax
 from hpgr.objectives.masked_item import MaskedItem
 
 FEATURES = ("times_seen", "age", "is_new", "is_cold", "popularity", "popularity_day", "popularity_hour")
@@ -34,8 +36,8 @@ def hpgr_paper(
         retriever=ScoringRecommender.Config(
             items=items,
             trunk=SessionTrunk.Config(sem=sem),
-            encoder=AttentionEncoder.Config(layer=layer, num_layers=2, causal=False),
-            objective=MaskedItem.Config(),
+            encoder=AttentionEncoder.Config(layer=layer, num_layers=2, causal=False, bias=RelativeBias.Config()),
+            objective=MaskedItem.Config(mask_prob=0.3, cost=FullSoftmax(temperature=0.05)),
         ),
         ranker=RankingRecommender.Config(
             items=items,

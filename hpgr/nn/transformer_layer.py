@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
 from hpgr.nn.feed_forward import Activation, FeedForward
-from hpgr.ops.attention import MaskRule, attention
+from hpgr.ops.attention import MaskRule, PairBias, attention
 
 
 class TransformerLayer(nn.Module):
@@ -59,26 +59,29 @@ class TransformerLayer(nn.Module):
         self.feed_forward = config.feed_forward().build(dim=dim)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Jagged, rule: MaskRule) -> Jagged:
-        """Rows of ``x`` see what ``rule`` shows them."""
-        x_TD = x.values
+    def forward(self, x: Jagged, rule: MaskRule, bias: PairBias | None = None) -> Jagged:
+        """Rows of ``x`` see what ``rule`` shows them; ``bias`` is added to the scores of each pair."""
+        x_TD, seen = x.values, (rule, bias)
         if self.config.norm == "pre":
             normed_TD = self.attention_norm(x_TD)
-            x_TD = x_TD + self._read(normed_TD, normed_TD, x.offsets, rule)
+            x_TD = x_TD + self._read(normed_TD, normed_TD, x.offsets, *seen)
             x_TD = x_TD + self.dropout(self.feed_forward(self.feed_forward_norm(x_TD)))
         elif self.config.norm == "post":
-            x_TD = self.attention_norm(x_TD + self._read(x_TD, x_TD, x.offsets, rule))
+            x_TD = self.attention_norm(x_TD + self._read(x_TD, x_TD, x.offsets, *seen))
             x_TD = self.feed_forward_norm(x_TD + self.dropout(self.feed_forward(x_TD)))
         else:
             normed_TD = self.attention_norm(x_TD)
-            x_TD = self.feed_forward_norm(normed_TD + self._read(normed_TD, x_TD, x.offsets, rule))
+            x_TD = self.feed_forward_norm(normed_TD + self._read(normed_TD, x_TD, x.offsets, *seen))
             x_TD = x_TD + self.dropout(self.feed_forward(x_TD))
         return x.with_values(x_TD)
 
-    def _read(self, query_TD: Tensor, key_TD: Tensor, offsets: Tensor, rule: MaskRule) -> Tensor:
+    def _read(
+        self, query_TD: Tensor, key_TD: Tensor, offsets: Tensor, rule: MaskRule, bias: PairBias | None
+    ) -> Tensor:
         heads = (self.config.num_heads, -1)
         q_THK = self.query(query_TD).unflatten(-1, heads)
         k_THK, v_THK = self.key(key_TD).unflatten(-1, heads), self.value(key_TD).unflatten(-1, heads)
         scale = q_THK.shape[-1] ** -0.5
-        read_TD = attention(q_THK, k_THK, v_THK, offsets, weights="softmax", rule=rule, scale=scale).flatten(1)
+        read_THK = attention(q_THK, k_THK, v_THK, offsets, weights="softmax", rule=rule, scale=scale, bias=bias)
+        read_TD = read_THK.flatten(1)
         return self.dropout(read_TD if self.out is None else self.out(read_TD))

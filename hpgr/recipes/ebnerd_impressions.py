@@ -30,7 +30,7 @@ def ebnerd_impressions() -> Recipe:
             split=GlobalTime(valid_from="2023-05-24T07:00", test_from="2023-05-25T07:00"),
             max_len=100,
             candidates=ExposedRequests.Config(),
-            retrieve=StageSettings(epochs=8, lr=2e-3, patience=2),
+            retrieve=StageSettings(epochs=8, lr=3e-3, patience=2),
             rank=StageSettings(epochs=6, patience=2, limit_batches=120),
         ),
     )

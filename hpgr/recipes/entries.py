@@ -26,11 +26,11 @@ def runs(
     split: SplitRule,
     max_len: int,
     candidates: Any = None,
-    retrieve: StageSettings = StageSettings(epochs=15, lr=2e-3),
+    retrieve: StageSettings = StageSettings(epochs=16, lr=3e-3),
     rank: StageSettings = StageSettings(epochs=6, patience=2),
 ) -> tuple[Run, ...]:
     """A run for each model by name, equal in everything but the model."""
-    windows = TrainWindows.Config(max_len=max_len)
+    windows = TrainWindows.Config(max_len=max_len, batch_tokens=2048)
     stages = {"retrieve": retrieve, "rank": rank}
     return tuple(
         Run(name=name, model=model, split=split, windows=windows, candidates=candidates, stages=stages)

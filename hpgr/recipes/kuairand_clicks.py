@@ -24,7 +24,7 @@ def kuairand_clicks() -> Recipe:
             rankers((*FEATURES, *_SHOWN), num_actions=2) | COUNTING,
             split=GlobalTime(valid_share=0.15, test_share=0.25),
             max_len=50,
-            candidates=ExposedRequests.Config(batch_tokens=16384),
+            candidates=ExposedRequests.Config(),
             rank=StageSettings(epochs=6, patience=2, limit_batches=120),
         ),
     )

@@ -267,3 +267,9 @@ def test_a_catalogue_of_one_item_is_refused_where_it_cannot_work(tmp_path):
     run = replace(Recommender("hpgr", changes=FAST).run, split=GlobalTime(test_share=0.2, valid_share=0.2))
     with pytest.raises(DataError, match=r"catalogue \(1 item\) must have at least two"):
         Recommender(run).fit(store)
+
+
+def test_selection_in_an_untrained_space_is_warned_of(store, fitted):
+    run = replace(fitted.run, model=fitted.run.model.ranker)
+    with pytest.warns(UserWarning, match="no first stage has trained"):
+        Recommender(run).fit(store)

@@ -1,0 +1,63 @@
+"""Many runs on one store: cards are kept, pre-training is shared, a changed run is run again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+import torch
+
+from hpgr.api.comparing import compare_runs
+from hpgr.api.runs import run_for
+from hpgr.data.log import EventLog
+from hpgr.data.requests import SampledRequests
+from hpgr.data.simulator import Simulator
+from hpgr.data.store import SequenceStore
+from hpgr.data.windows import TrainWindows
+from hpgr.evaluation.comparison import compare
+from hpgr.training.settings import StageSettings
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    simulator = Simulator(Simulator.Config(num_users=60, num_items=80, num_categories=5, days=20, seed=5))
+    log = EventLog.read(pl.concat(list(simulator.frames())).filter(pl.col("label").is_null()).drop("label"))
+    return SequenceStore.build(log, tmp_path_factory.mktemp("comparing") / "store", ties="set")
+
+
+def runs():
+    whole = replace(
+        run_for("hpgr", num_actions=1),
+        windows=TrainWindows.Config(max_len=20, batch_tokens=1000),
+        candidates=SampledRequests.Config(positives_per_user=1, batch_tokens=1000),
+        stages={name: StageSettings(epochs=1, limit_batches=2) for name in ("retrieve", "rank")},
+    )
+    ranker = whole.model.ranker
+    dense = replace(whole.model, ranker=replace(ranker, encoder=replace(ranker.encoder, selection=None)))
+    return [whole, replace(whole, name="dense, pre-trained", model=dense)]
+
+
+def test_runs_share_their_first_stage_and_are_not_repeated(store, tmp_path):
+    said: list[str] = []
+    cards = compare_runs(store, runs(), "rank", tmp_path, say=said.append)
+    assert [card.model for card in cards] == ["hpgr", "dense, pre-trained"]
+    assert len(list((tmp_path / "pre-training").iterdir())) == 1
+    first, second = (
+        torch.load(tmp_path / "training" / name / "retrieve" / "done.pt", weights_only=True)
+        for name in ("hpgr", "dense-pre-trained")
+    )
+    assert first.keys() == second.keys()
+    assert cards[0].learning_curves["retrieve"] == cards[1].learning_curves["retrieve"]
+    assert cards[0].learning_curves["rank"] != cards[1].learning_curves["rank"]
+    assert {difference.metric for difference in compare(*cards)} >= {"GAUC"}
+    again = compare_runs(store, runs(), "rank", tmp_path, say=said.append)
+    assert [card.created for card in again] == [card.created for card in cards]
+    assert sum("fitting" in line for line in said) == 2
+
+
+def test_a_changed_run_is_run_again(store, tmp_path):
+    first = compare_runs(store, runs()[:1], "rank", tmp_path)
+    other = replace(runs()[0], seed=7)
+    second = compare_runs(store, [replace(other, name="hpgr, seed 7")], "rank", tmp_path)
+    assert first[0].metrics != second[0].metrics

@@ -1,0 +1,70 @@
+"""Every recipe is whole: its source exists, its entries build, are comparable and have the features that they name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hpgr.api.comparing import compare_runs
+from hpgr.core.config import from_tree, to_tree
+from hpgr.core.errors import ConfigError
+from hpgr.data.features import FEATURES
+from hpgr.data.sources import sources
+from hpgr.data.store import SequenceStore
+from hpgr.recipes import Recipe, recipes
+
+NAMES = recipes().names()
+DATA = os.environ.get("HPGR_DATA")
+
+
+def test_how_many_there_are():
+    assert len(NAMES) == 6, NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_entries_build_and_survive_the_card(name):
+    recipe = recipes()[name]()
+    assert recipe.source in sources()
+    for run in recipe.entries:
+        frame = run.model.build(num_items=7)
+        for stage in frame.stages():
+            assert run.settings(stage.name).epochs >= 1
+        assert from_tree(to_tree(run)) == run
+        features = getattr(getattr(frame, "ranker", frame).config, "features", ())
+        assert set(features) <= set(FEATURES)
+
+
+def test_entries_must_be_comparable():
+    recipe = recipes()[NAMES[0]]()
+    with pytest.raises(ConfigError, match="must have different names"):
+        replace(recipe, entries=recipe.entries[:1] * 2)
+    with pytest.raises(ConfigError, match="must share one split"):
+        other = recipes()["thirty_music_sampled"]().entries[0]
+        replace(recipe, entries=(recipe.entries[0], other))
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(DATA is None, reason="HPGR_DATA is not set: no real logs")
+@pytest.mark.parametrize("name", ["ebnerd_impressions", "thirty_music_last_session"])
+def test_tiny_twins_run_on_the_real_log(name, tmp_path):
+    """Two batches an epoch of the flagship, and one counting entry, on the whole log: the road holds, the numbers do not count."""
+    recipe: Recipe = recipes()[name]()
+    source = sources()[recipe.source](Path(str(DATA)) / recipe.folder, **recipe.view)
+    store = SequenceStore.build(source.log, tmp_path / "store", items=source.items, **source.build)
+    chosen = [recipe.entries[0], next(run for run in recipe.entries if run.name == "popularity")]
+    tiny = [
+        replace(
+            run,
+            windows=replace(run.windows, max_len=20, batch_tokens=1000),
+            stages={k: replace(v, epochs=1, limit_batches=2) for k, v in run.stages.items()},
+        )
+        for run in chosen
+    ]
+    cards = compare_runs(store, tiny, recipe.question, tmp_path, limit=100)
+    assert cards[0].comparable(cards[1])
+    assert cards[0].certificate.facts["users"] > 1000
+    value = cards[0].metrics["GAUC" if recipe.question == "rank" else "HitRate@10"].value
+    assert 0 <= value <= 1
