@@ -18,9 +18,9 @@ _OWN = ("log.parquet", "items.parquet", "store", "bundle", "bundle.training", "c
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write; a demo in it is replaced.")] = Path(
-        "demo"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder to write; a demo in it is replaced.")
+    ] = Path("demo"),
     users: Annotated[int, typer.Option("--users", min=50, metavar="N", help="Users of the simulated log.")] = 1500,
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, metavar="N", help="Of every stage; by default what is worth it.")
@@ -46,7 +46,11 @@ def demo(
     config = step.simulated(out, users)
     say("2/5 Examining and preparing it: hpgr doctor, hpgr prepare")
     findings, store = step.prepared(out)
-    say(table(["level", "code", "what was found"], [(f.level, f.code, f.message) for f in findings if f.level != "note"]))
+    say(
+        table(
+            ["level", "code", "what was found"], [(f.level, f.code, f.message) for f in findings if f.level != "note"]
+        )
+    )
     say(table(["what was read", ""], store_lines(store_facts(store))))
     say("3/5 Training hpgr, then sasrec: hpgr train")
     recommender, sasrec = step.trained(out, store, epochs)

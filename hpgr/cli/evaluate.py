@@ -32,7 +32,9 @@ def evaluate(
     question: Annotated[
         str | None, typer.Option("--question", metavar="retrieve|rank", help="One question; by default all it answers.")
     ] = None,
-    exclude_seen: Annotated[bool, typer.Option("--exclude-seen", help="Leave out items of the user's history.")] = False,
+    exclude_seen: Annotated[
+        bool, typer.Option("--exclude-seen", help="Leave out items of the user's history.")
+    ] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="Ask only so many, spread evenly.")
     ] = None,

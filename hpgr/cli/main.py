@@ -11,12 +11,13 @@ from hpgr.cli.door import Door
 from hpgr.cli.evaluate import evaluate
 from hpgr.cli.models import models
 from hpgr.cli.prepare import prepare
+from hpgr.cli.recipes import recipes
 from hpgr.cli.recommend import recommend
 from hpgr.cli.report import report
 from hpgr.cli.simulate import simulate
 from hpgr.cli.train import train
 
-COMMANDS = (demo, simulate, doctor, prepare, train, evaluate, recommend, models, report)
+COMMANDS = (demo, simulate, doctor, prepare, train, evaluate, recommend, models, recipes, report)
 
 app = typer.Typer(
     name="hpgr",

@@ -7,63 +7,69 @@ from typing import Annotated
 
 import typer
 
+from hpgr.cli.door import Debug, Json
+from hpgr.cli.output import emit, remark, show, table
+from hpgr.core.errors import ConfigError, UnknownNameError
 
-def recipes_command(
-    name: Annotated[str | None, typer.Argument(help="The recipe to run; without one, all are listed.")] = None,
+
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The recipe to run; without one, all are listed.")
+    ] = None,
     data: Annotated[
-        Path | None, typer.Option(envvar="HPGR_DATA", help="Folder that holds the data sets, one folder each.")
+        Path | None,
+        typer.Option("--data", metavar="DIR", envvar="HPGR_DATA", help="Holds the data sets, a folder each."),
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Where store, checkpoints and cards go; a broken-off run continues there.")
+        Path,
+        typer.Option("--out", metavar="DIR", help="For store, checkpoints, cards; a broken-off run goes on there."),
     ] = Path("runs"),
-    only: Annotated[list[str] | None, typer.Option(help="Run only the entries of these names.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="ENTRY", help="Run this entry only; repeatable.")
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """List the recipes, or run one: read the official files, train every entry, write cards, a table and a report.
 
     Example: hpgr recipes thirty_music_last_session --data ~/logs --out runs
     """
-    from hpgr.cli.output import print_json, progress_wanted, say
-    from hpgr.recipes import recipes
+    from hpgr.recipes import recipes as known
 
-    if name is None:
-        rows = [{"name": n, "summary": recipes()[n]().summary} for n in recipes()]
-        if json_:
-            print_json(rows)
-        else:
-            for row in rows:
-                say(f"{row['name']:<28} {row['summary']}")
+    if name is not None:
+        _run(name, data, out, only or [], json=json)
         return
-    _run(name, data, out, only or [], progress=progress_wanted(), as_json=json_)
+    found = {recipe: known()[recipe]().summary for recipe in known()}
+    if json:
+        emit(found)
+    else:
+        show(table(["recipe", "what it asks"], list(found.items())))
 
 
-def _run(name: str, data: Path | None, out: Path, only: list[str], *, progress: bool, as_json: bool) -> None:
+def _run(name: str, data: Path | None, out: Path, only: list[str], *, json: bool) -> None:
     from hpgr.api.comparing import compare_runs
-    from hpgr.cli.output import print_json, print_tables, say
-    from hpgr.core.errors import ConfigError, UnknownNameError
     from hpgr.data.sources import sources
     from hpgr.data.store import SequenceStore
     from hpgr.evaluation.report import write_report
-    from hpgr.evaluation.table import markdown
-    from hpgr.recipes import recipes
+    from hpgr.evaluation.table import markdown, terminal
+    from hpgr.recipes import recipes as known
 
-    recipe = recipes()[name]()
-    if data is None:
-        raise ConfigError("data (not given) must be the folder that holds the data sets; pass --data or set HPGR_DATA")
+    recipe, folder = known()[name](), out / name
+    entries = [run.name for run in recipe.entries]
     for entry in only:
-        if entry not in [run.name for run in recipe.entries]:
-            raise UnknownNameError.of("entry", entry, [run.name for run in recipe.entries])
-    folder = out / name
+        if entry not in entries:
+            raise UnknownNameError.of("entry", entry, entries)
+    if data is None:
+        raise ConfigError("data (not given) must be the folder of the data sets; give --data or set HPGR_DATA")
     if not (folder / "store").exists():
         source = sources()[recipe.source](data / recipe.folder, **recipe.view)
         SequenceStore.build(source.log, folder / "store", items=source.items, **source.build)
     store = SequenceStore.open(folder / "store")
     chosen = [run for run in recipe.entries if not only or run.name in only]
-    cards = compare_runs(store, chosen, recipe.question, folder, say=say, progress=progress)
+    cards = compare_runs(store, chosen, recipe.question, folder, say=remark, progress=True, limit=recipe.limit)
     (folder / "table.md").write_text(markdown(cards))
     write_report(cards, folder / "report.html", title=recipe.summary)
-    if as_json:
-        print_json([card.to_json() for card in cards])
+    if json:
+        emit({card.model: card.to_json() for card in cards})
     else:
-        print_tables(cards)
-        say(f"cards, table.md and report.html in {folder}")
+        show(*terminal(cards), f"Cards, table.md and report.html stand in {folder}.")

@@ -27,7 +27,10 @@ def recommend(
     history: Annotated[
         str | None,
         typer.Option(
-            "--history", "--items", metavar="FILE|A,B,C", help="A table of events, or item ids, oldest first; '' for none."
+            "--history",
+            "--items",
+            metavar="FILE|A,B,C",
+            help="A table of events, or item ids, oldest first; '' for none.",
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, metavar="K", help="Items for each user.")] = 10,
@@ -39,7 +42,8 @@ def recommend(
         str | None, typer.Option("--candidates", metavar="FILE|A,B,C", help="Only these items.")
     ] = None,
     by: Annotated[
-        str, typer.Option("--by", metavar="auto|retrieve|rank", help="What orders; auto: the ranker where there is one.")
+        str,
+        typer.Option("--by", metavar="auto|retrieve|rank", help="What orders; auto: the ranker where there is one."),
     ] = "auto",
     explain: Annotated[bool, typer.Option("--explain", help="Show the events that matter most to each item.")] = False,
     explain_events: Annotated[
@@ -98,7 +102,11 @@ def recommend(
 
 def say_unknown(found: Recommendations) -> None:
     """Name what could not be answered or read, on standard error."""
-    for kind, ids in (("user", found.unknown_users), ("item", found.unknown_items), ("candidate", found.unknown_candidates)):
+    for kind, ids in (
+        ("user", found.unknown_users),
+        ("item", found.unknown_items),
+        ("candidate", found.unknown_candidates),
+    ):
         for id_ in ids:
             remark(f"{kind} {id_} is not known to the model's log")
     if found.dropped:

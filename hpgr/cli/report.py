@@ -12,7 +12,9 @@ from hpgr.cli.output import emit, show
 
 
 def report(
-    cards: Annotated[list[Path], typer.Argument(metavar="CARD...", help="Folders of hpgr evaluate --out, DIR/cards/*.")],
+    cards: Annotated[
+        list[Path], typer.Argument(metavar="CARD...", help="Folders of hpgr evaluate --out, DIR/cards/*.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="PAGE.html", help="File to write.")],
     title: Annotated[str, typer.Option("--title", metavar="TEXT", help="Heading of the page.")] = "Result report",
     json: Json = False,

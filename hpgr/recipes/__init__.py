@@ -21,7 +21,7 @@ RECIPES: Registry[Callable[[], Recipe]] = Registry("recipe")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """``source`` and ``view``: a reader in ``hpgr.data.sources`` and its options; ``folder``: where the set lies under the
-    data folder. ``entries``: the runs to compare, all with one split. ``question``: what the table is about."""
+    data folder. ``limit``: test questions asked at most, spread evenly; None: all. ``entries``: the runs to compare, all with one split. ``question``: what the table is about."""
 
     summary: str
     source: str
@@ -29,6 +29,7 @@ class Recipe:
     question: Literal["retrieve", "rank"]
     entries: tuple[Run, ...]
     view: dict[str, Any] = field(default_factory=dict)
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         names = [run.name for run in self.entries]

@@ -19,11 +19,12 @@ def thirty_music_sampled() -> Recipe:
         source="thirty_music",
         folder="30music-sample",
         question="rank",
+        limit=8000,
         entries=runs(
             rankers(FEATURES) | COUNTING,
             split=GlobalTime(max_targets_per_user=5),
             max_len=100,
-            candidates=SampledRequests.Config(negatives=SampledNegatives(negatives=20), positives_per_user=3),
-            rank=StageSettings(epochs=8, patience=2, limit_batches=120),
+            candidates=SampledRequests.Config(negatives=SampledNegatives(negatives=20), positives_per_user=3, batch_tokens=4096),
+            rank=StageSettings(epochs=5, patience=2, limit_batches=60),
         ),
     )
