@@ -24,6 +24,7 @@ from hpgr.core.errors import ConfigError, DataError
 from hpgr.core.seeds import derive
 from hpgr.data.catalogue import Catalogue
 from hpgr.data.item_clock import ItemClock
+from hpgr.data.requests import ExposedRequests
 from hpgr.data.store import SequenceStore
 from hpgr.evaluation.card import ResultCard
 from hpgr.frames.bundle import Bundle, read_bundle, write_bundle
@@ -94,7 +95,11 @@ class Recommender:
         self.stages = fit(frame, material, run, keep)
         self._store, self._material = store, material
         self._answerer = Answerer(
-            frame=frame.eval(), catalogue=material.split.catalogue, clock=material.clock, max_len=run.windows.max_len
+            frame=frame.eval(),
+            catalogue=material.split.catalogue,
+            clock=material.clock,
+            max_len=run.windows.max_len,
+            learnt_from_shown=isinstance(run.candidates, ExposedRequests.Config),
         )
         self._facts = _facts(store, material, run, self.stages)
         return self
@@ -130,7 +135,7 @@ class Recommender:
         table = answerer.answer(asked, wanted) if len(asked.users) else _nothing(asked, answerer)
         explanations = None
         if explained_events:
-            by_rank = hasattr(answerer.frame, "logits") and wanted.by != "retrieve"
+            by_rank = answerer.ranks(wanted)
             explanations = explain(answerer, asked, table, events=explained_events, by_rank=by_rank)
         unknown = () if wanted.candidates is None else answerer.candidate_rows(wanted.candidates)[1]
         return Recommendations(
@@ -168,6 +173,7 @@ class Recommender:
             catalogue=Catalogue.from_ids(bundle.items, clock.items, counts),
             clock=clock,
             max_len=recommender.run.windows.max_len,
+            learnt_from_shown=isinstance(recommender.run.candidates, ExposedRequests.Config),
         )
         recommender.stages = {
             name: StageResult(**{**row, "curve": tuple(row["curve"])}) for name, row in facts["stages"].items()

@@ -29,8 +29,9 @@ By = Literal["auto", "retrieve", "rank"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
     """``k`` items a user. ``exclude_seen``: none from the user's own history. ``candidates``: only these ids; None: the whole
-    catalogue. ``by``: order by the retriever or the ranker; ``auto`` is the ranker where there is one. ``pool``: items that
-    the retriever hands to the ranker."""
+    catalogue. ``by``: order by the retriever or the ranker; ``auto`` is the ranker where there is one that has learnt from
+    what was shown: one trained on sampled negatives has never told good items from good ones. ``pool``: items that the
+    retriever hands to the ranker."""
 
     k: int = 10
     exclude_seen: bool = False
@@ -48,12 +49,13 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answerer:
-    """A trained frame with what it needs to be asked."""
+    """A trained frame with what it needs to be asked. ``learnt_from_shown``: its ranker was trained on exposures."""
 
     frame: Any
     catalogue: Catalogue
     clock: ItemClock
     max_len: int
+    learnt_from_shown: bool
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -65,7 +67,7 @@ class Answerer:
 
         Raises: UnsupportedError if the model cannot order as asked, or needs candidates and has none.
         """
-        ranks = self._ranks(wanted)
+        ranks = self.ranks(wanted)
         pieces = []
         for rows in np.array_split(np.arange(len(asked.users)), max(1, -(-len(asked.users) // self._users_at_once()))):
             lists = self._pool(asked, rows, wanted, ranks)
@@ -100,7 +102,11 @@ class Answerer:
             raise DataError(f"candidates ({', '.join(map(str, ids[:5]))}) must hold an item that the model's log knows")
         return rows[rows >= 0], tuple(ids.filter(pl.Series(rows < 0)))
 
-    def _ranks(self, wanted: Wanted) -> bool:
+    def ranks(self, wanted: Wanted) -> bool:
+        """Whether the ranker orders the answer.
+
+        Raises: UnsupportedError if the model cannot order as asked.
+        """
         can_rank, can_retrieve = hasattr(self.frame, "logits"), hasattr(self.frame, "scores")
         if wanted.by == "rank" and not can_rank:
             raise UnsupportedError("by (rank) must be retrieve for this model, which has no ranker")
@@ -108,6 +114,8 @@ class Answerer:
             raise UnsupportedError("candidates (none) must be given to this model, which only ranks")
         if wanted.by == "retrieve" and not can_retrieve:
             raise UnsupportedError("by (retrieve) must be rank for this model, which only ranks")
+        if wanted.by == "auto" and can_retrieve and not self.learnt_from_shown:
+            return False
         return can_rank and wanted.by != "retrieve"
 
     def _users_at_once(self) -> int:

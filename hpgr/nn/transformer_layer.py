@@ -75,9 +75,7 @@ class TransformerLayer(nn.Module):
             x_TD = x_TD + self.dropout(self.feed_forward(x_TD))
         return x.with_values(x_TD)
 
-    def _read(
-        self, query_TD: Tensor, key_TD: Tensor, offsets: Tensor, rule: MaskRule, bias: PairBias | None
-    ) -> Tensor:
+    def _read(self, query_TD: Tensor, key_TD: Tensor, offsets: Tensor, rule: MaskRule, bias: PairBias | None) -> Tensor:
         heads = (self.config.num_heads, -1)
         q_THK = self.query(query_TD).unflatten(-1, heads)
         k_THK, v_THK = self.key(key_TD).unflatten(-1, heads), self.value(key_TD).unflatten(-1, heads)

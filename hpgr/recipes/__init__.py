@@ -20,8 +20,11 @@ RECIPES: Registry[Callable[[], Recipe]] = Registry("recipe")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """``source`` and ``view``: a reader in ``hpgr.data.sources`` and its options; ``folder``: where the set lies under the
-    data folder. ``limit``: test questions asked at most, spread evenly; None: all. ``entries``: the runs to compare, all with one split. ``question``: what the table is about."""
+    """What is compared on which data.
+
+    ``source`` and ``view``: a reader in ``hpgr.data.sources`` and its options; ``folder``: where the set lies under the
+    data folder. ``question``: what the table is about. ``entries``: the runs to compare, all with one split. ``limit``:
+    test questions asked at most, spread evenly; None: all."""
 
     summary: str
     source: str

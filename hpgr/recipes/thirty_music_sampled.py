@@ -24,7 +24,9 @@ def thirty_music_sampled() -> Recipe:
             rankers(FEATURES) | COUNTING,
             split=GlobalTime(max_targets_per_user=5),
             max_len=100,
-            candidates=SampledRequests.Config(negatives=SampledNegatives(negatives=20), positives_per_user=3, batch_tokens=4096),
+            candidates=SampledRequests.Config(
+                negatives=SampledNegatives(negatives=20), positives_per_user=3, batch_tokens=4096
+            ),
             rank=StageSettings(epochs=5, patience=2, limit_batches=60),
         ),
     )
