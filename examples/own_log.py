@@ -25,7 +25,7 @@ def shop(users: int = 240, visits: int = 4) -> pl.DataFrame:
 
 changes = ["windows.max_len=32", "windows.batch_tokens=512", "stages.retrieve.epochs=10", "stages.rank.epochs=1"]
 # The second stage needs more choices than so small a log holds: here the first one orders.
-wanted = Wanted(k=3, exclude_seen=True, by="retrieve")
+wanted = Wanted(k=3, exclude_seen=True)
 with tempfile.TemporaryDirectory() as folder:
     shop().write_csv(path := Path(folder) / "log.csv")
     print(*(f"{finding.level}: {finding.message}" for finding in examine(path).all), sep="\n")

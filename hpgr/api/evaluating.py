@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from hpgr.api.asking import Ranked, rank, retrieve
+from hpgr.api.asking import Ranked, device_of, rank, retrieve
 from hpgr.api.material import Material, Part, features_of
 from hpgr.core.config import to_tree
 from hpgr.core.errors import DataError
@@ -249,6 +249,7 @@ def _card(
         monitors={f"{stage} {key}": value for stage, row in last_epoch.items() for key, value in row.items()},
         wall_time_s={name: r.seconds for name, r in subject.stages.items()} | {"evaluation": seconds},
         num_parameters=num_parameters(subject.frame),
+        hardware=provenance.hardware(device_of(subject.frame)),
         peak_memory_bytes=provenance.peak_memory_bytes(),
         per_user=per_user,
     )

@@ -36,8 +36,8 @@ def demo(
     Example: hpgr demo --out demo
     """
     from hpgr.cli import demo_steps as step
+    from hpgr.cli.answers import answer_tree, explanation_table, recommendation_table
     from hpgr.cli.prepare import store_facts, store_lines
-    from hpgr.cli.recommend import answer_tree, explanation_table, recommendation_table
     from hpgr.cli.train import stage_table
 
     say = _silent if json else show
@@ -62,7 +62,9 @@ def demo(
     say("Intervals are over users. The oracle knows the causes of the log: nobody can beat it.")
     say("5/5 Recommending to one user, and why: hpgr recommend --explain")
     answer = step.answered(recommender, store)
-    say(recommendation_table(answer.table), explanation_table(answer.explanations))
+    say(recommendation_table(answer.table))
+    if answer.explanations is not None:
+        say(explanation_table(answer.explanations))
     paths = {name: out / name for name in _OWN if (out / name).exists()}
     trees = {question: found.tree() for question, found in scores.items()}
     (out / _MARK).write_text(json_text.dumps({"kind": "hpgr demo", "scores": trees}, indent=1) + "\n")

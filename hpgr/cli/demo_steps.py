@@ -27,10 +27,17 @@ from hpgr.evaluation.report import write_report
 from hpgr.evaluation.table import formatted, groups, number
 from hpgr.training.settings import Housekeeping
 
-# Sizes that leave something to learn and take a few minutes on two cores.
-_LOG = {"num_items": 600, "days": 40, "sessions_per_user": 8.0}
-_CHANGES = ("windows.max_len=60", "windows.batch_tokens=2048", "candidates.batch_tokens=4096")
-_EPOCHS = {"retrieve": 8, "rank": 4}
+# Sizes and rates that leave something to learn in a few minutes on two cores.
+_LOG = Simulator.Config(num_items=400, days=40, sessions_per_user=8.0, exposures_per_session=1.0)
+_CHANGES = (
+    "windows.max_len=60",
+    "windows.batch_tokens=1024",
+    "candidates.batch_tokens=2048",
+    "stages.retrieve.lr=0.003",
+    "stages.rank.lr=0.002",
+    "stages.rank.inherited_lr_ratio=1.0",
+)
+_EPOCHS = {"retrieve": 10, "rank": 4}
 # A metric of the cards and the oracle's name of it.
 _METRICS = {
     "retrieve": {"NDCG@10": "user_ndcg_10", "HitRate@10": "user_hit_rate_10"},
@@ -62,7 +69,7 @@ class Scores:
 
 def simulated(out: Path, users: int) -> Simulator.Config:
     """Write the log and its items."""
-    config = replace(Simulator.Config(num_users=users), **_LOG)
+    config = replace(_LOG, num_users=users)
     simulator = config.build()
     simulator.write(out / "log.parquet")
     simulator.items().write_parquet(out / "items.parquet")

@@ -84,15 +84,16 @@ def prepare(
 def store_facts(store: SequenceStore) -> dict[str, Any]:
     """What a store was read from and holds."""
     manifest = store.manifest
-    return {name: manifest[name] for name in ("time_unit_note", "ties", "sessions", "actions", "counts")}
+    return {name: manifest[name] for name in ("time_unit_note", "ties", "sessions", "history", "actions", "counts")}
 
 
 def store_lines(facts: dict[str, Any]) -> list[tuple[str, Any]]:
     """The facts as rows for people."""
-    counts = facts["counts"]
+    counts, dropped = facts["counts"], facts["history"]["duplicates"] == "drop"
     rule = {name: value for name, value in facts["sessions"].items() if name != "class" and value is not None}
     kind = facts["sessions"]["class"].rpartition(".")[2].rpartition(":")[2]
     lines = [("times", facts["time_unit_note"]), ("order of simultaneous events", facts["ties"])]
     lines += [("sessions by", f"{kind}({', '.join(f'{name}={value:g}' for name, value in rule.items())})")]
     lines += [("kinds of event", ", ".join(facts["actions"]))] if facts["actions"] else []
-    return lines + [(name.replace("_", " "), count) for name, count in counts.items()]
+    words = {"duplicates": f"events that repeat another ({'dropped' if dropped else 'kept'})"}
+    return lines + [(words.get(name, name.replace("_", " ")), count) for name, count in counts.items()]

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 
+from hpgr.cli.answers import answer_tree, explanation_table, recommendation_table, say_unknown, write_answer
 from hpgr.cli.door import Debug, Json
-from hpgr.cli.output import emit, listed, remark, show, table
+from hpgr.cli.output import emit, listed, show
 from hpgr.core.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from hpgr.api.recommender import Recommendations
 
 _TABLES = (".parquet", ".csv", ".tsv", ".arrow", ".ipc", ".feather")
 
@@ -88,7 +84,7 @@ def recommend(
     if not len(found.table):
         raise DataError("recommendations (0) must be at least one; no user is known, or nothing is left to recommend")
     if out is not None:
-        _write(found.table, out)
+        write_answer(found.table, out)
     if json:
         emit(answer_tree(found))
         return
@@ -98,48 +94,6 @@ def recommend(
         show(recommendation_table(found.table))
     if found.explanations is not None:
         show(explanation_table(found.explanations))
-
-
-def say_unknown(found: Recommendations) -> None:
-    """Name what could not be answered or read, on standard error."""
-    for kind, ids in (
-        ("user", found.unknown_users),
-        ("item", found.unknown_items),
-        ("candidate", found.unknown_candidates),
-    ):
-        for id_ in ids:
-            remark(f"{kind} {id_} is not known to the model's log")
-    if found.dropped:
-        remark(f"{found.dropped} events of the histories are not before the moment asked about; they are left out")
-
-
-def answer_tree(found: Recommendations) -> dict[str, Any]:
-    """JSON values of an answer."""
-    return {
-        "recommendations": found.table.to_dicts(),
-        "explanations": None if found.explanations is None else found.explanations.to_dicts(),
-        "unknown_users": found.unknown_users,
-        "unknown_items": found.unknown_items,
-        "unknown_candidates": found.unknown_candidates,
-        "dropped_events": found.dropped,
-    }
-
-
-def recommendation_table(frame: pl.DataFrame) -> Any:
-    """A row an item."""
-    return table(["user", "rank", "item", "score"], frame.select("user_id", "rank", "item_id", "score").rows())
-
-
-def explanation_table(frame: pl.DataFrame) -> Any:
-    """A row for each event that an item was recommended by."""
-    import polars as pl
-
-    when = pl.from_epoch("event_time_ms", time_unit="ms").dt.strftime("%Y-%m-%d %H:%M")
-    rows = frame.with_columns(when.alias("when")).select(
-        "user_id", "rank", "item_id", "event_item_id", "when", "session", "weight", "score_without", "change"
-    )
-    header = ["user", "rank", "item", "because of", "at (UTC)", "session", "weight", "score without", "change"]
-    return table(header, rows.rows(), title="The events that matter most by the model's own account")
 
 
 def _is_file(text: str) -> bool:
@@ -167,11 +121,3 @@ def _candidates(text: str) -> list[Any]:
     if column is None:
         raise DataError(f"column item_id of candidates {name} (absent) must be present; it has {listed(names)}")
     return opened.select(column).collect().to_series().to_list()
-
-
-def _write(frame: pl.DataFrame, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".csv":
-        frame.write_csv(out)
-    else:
-        frame.write_parquet(out)

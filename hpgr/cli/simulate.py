@@ -51,18 +51,18 @@ def simulate(
     simulator = config.build()
     rows = simulator.write(out)
     simulator.items().write_parquet(beside)
-    answer = {"log": out, "items": beside, "rows": rows, "users": config.num_users, "oracle": None}
+    best: dict[str, float] = {}
     try:
-        answer["oracle"] = asdict(oracle(config))
+        best = asdict(oracle(config))
     except DataError as error:
         remark(f"no oracle's score: {error}")
     if json:
-        emit(answer)
+        emit({"log": out, "items": beside, "rows": rows, "users": config.num_users, "oracle": best or None})
         return
     show(f"{rows:,} rows of {config.num_users:,} users: {out}", f"{config.num_items:,} items: {beside}")
-    if answer["oracle"]:
+    if best:
         title = "What nobody can beat on the last tenth of the days"
-        show(table(["oracle's", "score"], answer["oracle"].items(), title=title))
+        show(table(["oracle's", "score"], best.items(), title=title))
 
 
 def _change(text: str) -> tuple[str, str]:

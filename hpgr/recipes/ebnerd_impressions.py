@@ -25,13 +25,13 @@ def ebnerd_impressions() -> Recipe:
         folder="ebnerd-demo",
         view={"view": "impressions"},
         question="rank",
-        limit=8000,
+        limit=5000,
         entries=runs(
             rankers((*FEATURES, *_SHOWN), num_actions=2) | COUNTING,
             split=GlobalTime(valid_from="2023-05-24T07:00", test_from="2023-05-25T07:00"),
             max_len=100,
             candidates=ExposedRequests.Config(batch_tokens=4096),
             retrieve=StageSettings(epochs=8, lr=3e-3, patience=2),
-            rank=StageSettings(epochs=5, patience=2, limit_batches=60),
+            rank=StageSettings(epochs=3, limit_batches=80),
         ),
     )

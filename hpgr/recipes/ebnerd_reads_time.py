@@ -5,6 +5,7 @@ from __future__ import annotations
 from hpgr.data.split_rules import GlobalTime
 from hpgr.recipes import RECIPES, Recipe
 from hpgr.recipes.entries import retrievers, runs
+from hpgr.training.settings import StageSettings
 
 
 @RECIPES.register("ebnerd_reads_time")
@@ -16,5 +17,10 @@ def ebnerd_reads_time() -> Recipe:
         folder="ebnerd-demo",
         view={"view": "reads"},
         question="retrieve",
-        entries=runs(retrievers(), split=GlobalTime(max_targets_per_user=10), max_len=200),
+        entries=runs(
+            retrievers(),
+            split=GlobalTime(max_targets_per_user=10),
+            max_len=200,
+            retrieve=StageSettings(epochs=8, lr=3e-3),
+        ),
     )

@@ -20,12 +20,13 @@ def kuairand_clicks() -> Recipe:
         source="kuairand_pure",
         folder="kuairand-pure-slice",
         question="rank",
-        limit=20000,
+        limit=10000,
         entries=runs(
             rankers((*FEATURES, *_SHOWN), num_actions=2) | COUNTING,
             split=GlobalTime(valid_share=0.15, test_share=0.25),
             max_len=50,
             candidates=ExposedRequests.Config(batch_tokens=4096),
-            rank=StageSettings(epochs=5, patience=2, limit_batches=60),
+            retrieve=StageSettings(epochs=8, lr=3e-3),
+            rank=StageSettings(epochs=3, limit_batches=80),
         ),
     )

@@ -19,7 +19,7 @@ def thirty_music_sampled() -> Recipe:
         source="thirty_music",
         folder="30music-sample",
         question="rank",
-        limit=8000,
+        limit=5000,
         entries=runs(
             rankers(FEATURES) | COUNTING,
             split=GlobalTime(max_targets_per_user=5),
@@ -27,6 +27,7 @@ def thirty_music_sampled() -> Recipe:
             candidates=SampledRequests.Config(
                 negatives=SampledNegatives(negatives=20), positives_per_user=3, batch_tokens=4096
             ),
-            rank=StageSettings(epochs=5, patience=2, limit_batches=60),
+            retrieve=StageSettings(epochs=8, lr=3e-3),
+            rank=StageSettings(epochs=3, limit_batches=80),
         ),
     )

@@ -1,0 +1,64 @@
+"""How recommendations are told: tables, JSON values, files, and what could not be answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpgr.cli.output import remark, table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from hpgr.api.recommender import Recommendations
+
+
+def say_unknown(found: Recommendations) -> None:
+    """Name what could not be answered or read, on standard error."""
+    for kind, ids in (
+        ("user", found.unknown_users),
+        ("item", found.unknown_items),
+        ("candidate", found.unknown_candidates),
+    ):
+        for id_ in ids:
+            remark(f"{kind} {id_} is not known to the model's log")
+    if found.dropped:
+        remark(f"{found.dropped} events of the histories are not before the moment asked about; they are left out")
+
+
+def answer_tree(found: Recommendations) -> dict[str, Any]:
+    """JSON values of an answer."""
+    return {
+        "recommendations": found.table.to_dicts(),
+        "explanations": None if found.explanations is None else found.explanations.to_dicts(),
+        "unknown_users": found.unknown_users,
+        "unknown_items": found.unknown_items,
+        "unknown_candidates": found.unknown_candidates,
+        "dropped_events": found.dropped,
+    }
+
+
+def recommendation_table(frame: pl.DataFrame) -> Any:
+    """A row an item."""
+    return table(["user", "rank", "item", "score"], frame.select("user_id", "rank", "item_id", "score").rows())
+
+
+def explanation_table(frame: pl.DataFrame) -> Any:
+    """A row for each event that an item was recommended by."""
+    import polars as pl
+
+    when = pl.from_epoch("event_time_ms", time_unit="ms").dt.strftime("%Y-%m-%d %H:%M")
+    rows = frame.with_columns(when.alias("when")).select(
+        "user_id", "rank", "item_id", "event_item_id", "when", "session", "weight", "score_without", "change"
+    )
+    header = ["user", "rank", "item", "because of", "at (UTC)", "session", "weight", "score without", "change"]
+    return table(header, rows.rows(), title="The events that matter most by the model's own account")
+
+
+def write_answer(frame: pl.DataFrame, out: Path) -> None:
+    """As CSV or Parquet, by the ending of ``out``."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".csv":
+        frame.write_csv(out)
+    else:
+        frame.write_parquet(out)
