@@ -39,9 +39,14 @@ class Material:
     def of(cls, store: SequenceStore, rule: SplitRule) -> Material:
         """Split ``store`` by ``rule``.
 
-        Raises: DataError if nothing is left to train on or to test.
+        Raises: DataError if nothing is left to train on or to test, or there is one item only.
         """
-        return cls(store=store, split=split(store, rule), clock=ItemClock.build(store))
+        parts = split(store, rule)
+        if len(parts.catalogue) < 2:
+            raise DataError(
+                f"catalogue of {store.path} ({len(parts.catalogue)} item) must hold at least 2; there is nothing to choose"
+            )
+        return cls(store=store, split=parts, clock=ItemClock.build(store))
 
     def asked(self, features: tuple[str, ...], max_len: int) -> RankingInput[SequenceStore]:
         """How rankers with these cross features are asked."""

@@ -87,7 +87,8 @@ def evaluate(
         return
     show(*terminal(every))
     for name, found in differences.items():
-        show(_difference_table(f"{other} minus {bundle}, {name}", found))
+        first_name, second_name = list(cards)[:2]
+        show(_difference_table(f"{second_name} minus {first_name}, {name}", found))
     if out is not None:
         show(f"cards: {out / 'cards'}", f"report: {out / 'report.html'}")
 

@@ -20,11 +20,11 @@ _PIPE_WIDTH = 200
 
 def show(*parts: RenderableType) -> None:
     """Lines and tables for people; colours and the width of the window only on a terminal."""
-    console = Console(file=sys.stdout, highlight=False, markup=False)
+    console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
-        console = Console(file=sys.stdout, highlight=False, markup=False, width=_PIPE_WIDTH, no_color=True)
+        console = Console(file=sys.stdout, highlight=False, width=_PIPE_WIDTH, no_color=True)
     for part in parts:
-        console.print(part, soft_wrap=isinstance(part, str))
+        console.print(escape(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str))
 
 
 def emit(answer: Any) -> None:
@@ -62,7 +62,7 @@ def listed(values: Sequence[Any], limit: int = 5) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _plain(value: Any) -> Any:

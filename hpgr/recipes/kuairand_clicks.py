@@ -27,6 +27,6 @@ def kuairand_clicks() -> Recipe:
             max_len=50,
             candidates=ExposedRequests.Config(batch_tokens=4096),
             retrieve=StageSettings(epochs=8, lr=3e-3),
-            rank=StageSettings(epochs=3, limit_batches=80),
+            rank=StageSettings(epochs=4, limit_batches=200, metric="AUC"),
         ),
     )

@@ -19,3 +19,13 @@ def test_excluded_rows_come_last_and_rows_outside_are_ignored():
     assert rows.tolist() == [[2, 0, 3, 1], [1, 2, 3, 0]]
     assert best[:, -1].tolist() == [-torch.inf] * 2
     assert scores[0, 1] == 3.0, "the caller's scores stay as they are"
+
+
+def test_ties_at_the_last_place_equal_a_stable_sort():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(5, (40, 30), generator=generator).float()
+    for k in (1, 7, 30):
+        rows, values = top_k(scores, k)
+        want = scores.sort(dim=1, descending=True, stable=True)
+        assert torch.equal(rows, want.indices[:, :k])
+        assert torch.equal(values, want.values[:, :k])

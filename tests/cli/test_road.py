@@ -1,0 +1,165 @@
+"""The whole road on a tiny log, command by command."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+from safetensors.torch import load_file
+
+from hpgr.evaluation.card import ResultCard
+
+
+def tree(answer) -> dict:
+    assert answer.code == 0, answer.err
+    return json.loads(answer.out)
+
+
+def test_simulate_writes_log_and_items_and_prints_the_oracle(road, run, tmp_path):
+    out = tmp_path / "log.parquet"
+    found = tree(run("simulate", "--users", 60, "--items", 80, "--days", 20, "--out", out, "--json"))
+    assert pl.read_parquet(out).equals(pl.read_parquet(road.log))
+    assert found["rows"] == len(pl.read_parquet(out))
+    assert 0.5 < found["oracle"]["auc"] < 1
+    assert pl.read_parquet(found["items"])["item_id"].n_unique() == 80
+    noisier = tree(run("simulate", "--users", 60, "--items", 80, "--days", 20, "--set", "noise=0.9", "--out", out,
+                       "--overwrite", "--json"))  # fmt: skip
+    assert noisier["oracle"]["hit_rate_10"] < found["oracle"]["hit_rate_10"]
+
+
+def test_doctor_tells_notes_and_exits_0(road, run):
+    found = tree(run("doctor", road.log, "--json"))
+    assert found["errors"] == 0
+    assert {"size", "sessions", "exposures"} <= {finding["code"] for finding in found["findings"]}
+    assert "history events of 60 users" in run("doctor", road.log).out
+
+
+def test_prepare_says_what_was_read(road, run, tmp_path):
+    answer = run("prepare", road.log, "--out", tmp_path / "store", "--session-gap", "given", "--ties", "set")
+    assert answer.code == 0, answer.err
+    for words in (
+        "timestamp read as ms (inferred: 2024-01-01 to",
+        "GivenSessions(gap_s=1800)",
+        "click, view",
+        "exposures",
+    ):
+        assert words in answer.out
+    found = tree(run("prepare", road.log, "--out", tmp_path / "store", "--overwrite", "--json"))
+    assert found["counts"]["users"] == 60
+    assert found["counts"]["rows_read"] == len(pl.read_parquet(road.log))
+
+
+def test_prepare_drops_or_keeps_repeated_rows_and_reads_other_names(run, tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("who,what,when\n" + "7,a,1700000000\n" * 3 + "7,b,1700000060\n8,a,1700000000\n")
+    names = ("--user-column", "who", "--item-column", "what", "--time-column", "when", "--json")
+    kept = tree(run("prepare", log, "--out", tmp_path / "kept", *names))["counts"]
+    dropped = tree(run("prepare", log, "--out", tmp_path / "dropped", "--duplicates", "drop", *names))["counts"]
+    assert (kept["events"], kept["duplicates"]) == (5, 2)
+    assert (dropped["events"], dropped["duplicates"]) == (3, 2)
+
+
+def test_train_leaves_a_bundle_with_its_log_and_tells_the_stages(road, run, tmp_path):
+    lines = [json.loads(line) for line in (road.bundle / "train.jsonl").read_text().splitlines()]
+    assert {line["stage"] for line in lines} == {"retrieve", "rank"}
+    assert not road.bundle.with_name("bundle.training").exists()
+    words = ("--model", "sasrec", "--set", "stages.retrieve.epochs=1", "--set", "windows.max_len=20", "--seed", 3)
+    found = tree(run("train", road.store, "--out", tmp_path / "bundle", *words, "--json"))
+    assert found["seed"] == 3
+    assert found["stages"]["retrieve"]["epochs"] == 1
+    assert set(found["stages"]["retrieve"]["validation"]) == {"NDCG@10", "HitRate@10"}
+    assert found["parameters"] == sum(tensor.numel() for name, tensor in load_file(
+        tmp_path / "bundle" / "model.safetensors").items() if "prior" not in name)  # fmt: skip
+
+
+def test_evaluate_puts_baselines_into_the_same_tables(road, run, tmp_path):
+    out = tmp_path / "results"
+    found = tree(run("evaluate", road.bundle, road.store, "--baselines", "--out", out, "--json"))
+    assert list(found["cards"]) == ["bundle", "popularity", "markov", "skip_count"]
+    cards = {
+        name: ResultCard.load(out / "cards" / f"{name}-{q}") for name in found["cards"] for q in ("retrieve", "rank")
+    }
+    for name, questions in found["cards"].items():
+        assert set(questions) == {"retrieve", "rank"}
+        assert questions["rank"]["certificate"] == found["cards"]["bundle"]["rank"]["certificate"]
+        assert questions["rank"]["protocol"] == found["cards"]["bundle"]["rank"]["protocol"], name
+    assert len(cards) == 4
+    assert "markov" in (out / "report.html").read_text()
+    page = tmp_path / "page.html"
+    assert run("report", out / "cards" / "markov-rank", "--out", page).out == f"report of 1 cards: {page}\n"
+
+
+def test_evaluate_compares_two_bundles_by_user(road, run):
+    words = ("evaluate", road.counts, road.store, "--question", "retrieve", "--part", "validation", "--limit", 100)
+    answer = run(*words, "--compare", road.bundle)
+    assert answer.code == 0, answer.err
+    assert "bundle minus counts, retrieve" in answer.out
+    found = tree(run(*words, "--compare", road.bundle, "--json"))
+    mine, theirs = (found["cards"][name]["retrieve"]["metrics"]["NDCG@10"]["value"] for name in ("counts", "bundle"))
+    row = next(row for row in found["differences"]["retrieve"] if row["metric"] == "NDCG@10")
+    assert row["interval"]["value"] == pytest.approx(theirs - mine)
+    assert row["interval"]["low"] <= row["interval"]["value"] <= row["interval"]["high"]
+
+
+def test_a_known_user_gets_items_with_reasons(road, run):
+    user = pl.read_parquet(road.log)["user_id"][0]
+    words = ("recommend", road.bundle, "--user", user, "-k", 3, "--explain", "--explain-events", 2)
+    found = tree(run(*words, "--json"))
+    assert [row["rank"] for row in found["recommendations"]] == [1, 2, 3]
+    assert {row["user_id"] for row in found["recommendations"]} == {user}
+    reasons = found["explanations"]
+    assert len(reasons) == 6
+    viewed = set(pl.read_parquet(road.log).filter(pl.col("user_id") == user)["item_id"])
+    assert {row["event_item_id"] for row in reasons} <= viewed
+    assert all(row["change"] == pytest.approx(row["score"] - row["score_without"]) for row in reasons)
+    assert "because of" in run(*words).out
+
+
+def test_a_history_gets_the_same_answer_by_ids_and_by_file(road, run, tmp_path):
+    ids = pl.read_parquet(road.items)["item_id"][:3].to_list()
+    end = json.loads((road.bundle / "facts.json").read_text())["log_end_ms"]
+    frame = pl.DataFrame({"user_id": "anonymous", "item_id": ids, "timestamp": [end - 3000, end - 2000, end - 1000]})
+    frame.write_csv(tmp_path / "history.csv")
+    by_ids = tree(run("recommend", road.bundle, "--items", ",".join(ids), "-k", 4, "--at", end, "--json"))
+    by_file = tree(run("recommend", road.bundle, "--history", tmp_path / "history.csv", "-k", 4, "--at", end, "--json"))
+    assert by_ids["recommendations"] == by_file["recommendations"]
+    assert len(by_ids["recommendations"]) == 4
+    others = tree(run("recommend", road.bundle, "--items", ",".join(ids), "-k", 80, "--exclude-seen", "--json"))
+    assert not {row["item_id"] for row in others["recommendations"]} & set(ids)
+
+
+def test_an_empty_history_and_given_candidates_are_answered(road, run, tmp_path):
+    ids = pl.read_parquet(road.items)["item_id"][:2].to_list()
+    pl.DataFrame({"item_id": ids}).write_parquet(tmp_path / "candidates.parquet")
+    for candidates in (",".join(ids), tmp_path / "candidates.parquet"):
+        out = tmp_path / "answer.csv"
+        answer = run("recommend", road.bundle, "--items", "", "--candidates", candidates, "--out", out)
+        assert answer.out == f"2 recommendations: {out}\n", answer.err
+        assert set(pl.read_csv(out)["item_id"]) == set(ids)
+
+
+def test_unknown_ids_are_named_and_the_rest_is_answered(road, run):
+    user = pl.read_parquet(road.log)["user_id"][0]
+    answer = run("recommend", road.bundle, "--user", "nobody", "--user", user, "--candidates", "i00001,zzz", "--json")
+    assert answer.code == 0
+    assert answer.err == (
+        "user nobody is not known to the model's log\ncandidate zzz is not known to the model's log\n"
+    )
+    assert json.loads(answer.out)["unknown_users"] == ["nobody"]
+    assert len(json.loads(answer.out)["recommendations"]) == 1
+    answer = run("recommend", road.bundle, "--items", "zzz", "-k", 1)
+    assert (answer.code, answer.err) == (0, "item zzz is not known to the model's log\n")
+    answer = run("recommend", road.bundle, "--user", "nobody")
+    assert answer.code == 1
+    assert answer.err.splitlines()[-1].startswith("error: recommendations (0) must be at least one; no user is known")
+
+
+def test_models_and_recipes_are_listed(run):
+    found = tree(run("models", "--json"))
+    assert found["hpgr"]["answers"] == ["retrieve", "rank"]
+    assert found["popularity"] == {
+        "answers": ["retrieve"],
+        "about": "Every user gets the items with the most training events.",
+    }
+    assert "Every user gets the items" in run("models").out
