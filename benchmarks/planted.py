@@ -76,7 +76,10 @@ class Scale:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """One row of a table: the two stages of HPGR with or without its parts; ``selection`` None is dense attention."""
+    """One row of a table: the two stages of HPGR with or without its parts; ``selection`` None is dense attention.
+
+    ``patient``: the ranker may train twice as long as in other rows, for what learns slowly.
+    """
 
     name: str
     sem: bool = True
@@ -85,6 +88,7 @@ class Variant:
     selection: PreferenceSelector.Config | None = None
     gate: Literal["multiplicative", "additive"] = "multiplicative"
     read_history: bool = True
+    patient: bool = False
 
     def config(self, scale: Scale) -> TwoStageRecommender.Config:
         """The model of this row; times say nothing on this data, so places are ranks only."""
@@ -128,6 +132,7 @@ def variants(claim: int) -> tuple[Variant, ...]:
         Variant(name="dense, from scratch", sem=False, pretrained=False),
         Variant(name="dense + MIM", sem=False),
         Variant(name="dense + SEM + MIM"),
+        Variant(name="dense + SEM + MIM, twice as long", patient=True),
         Variant(name="PGSA", sem=False, pretrained=False, selection=top),
         Variant(name="PGSA + SEM", pretrained=False, selection=top),
         Variant(name="PGSA + MIM", sem=False, selection=top),
@@ -198,6 +203,10 @@ class Bench:
 
     def result(self, variant: Variant) -> dict[str, Any]:
         """What ``variant`` reached: kept, or worked out and kept."""
+        rank = self.scale.rank
+        if variant.patient and rank.patience:
+            longer = replace(rank, epochs=2 * rank.epochs, patience=2 * rank.patience)
+            return replace(self, scale=replace(self.scale, rank=longer)).result(replace(variant, patient=False))
         path = self._place("result", variant.name, variant.config(self.scale)).with_suffix(".json")
         if not path.exists():
             write_whole(path, json.dumps(self._run(variant), indent=1).encode())

@@ -37,7 +37,7 @@ _CHANGES = (
     "stages.rank.lr=0.002",
     "stages.rank.inherited_lr_ratio=1.0",
 )
-_EPOCHS = {"retrieve": 10, "rank": 4}
+_EPOCHS = {"retrieve": 8, "rank": 4}
 # A metric of the cards and the oracle's name of it.
 _METRICS = {
     "retrieve": {"NDCG@10": "user_ndcg_10", "HitRate@10": "user_hit_rate_10"},

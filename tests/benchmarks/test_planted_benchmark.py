@@ -74,11 +74,11 @@ def test_a_kept_result_is_taken_and_another_setting_is_another_job(planted, benc
     assert len(list(bench.cache.glob("*.json"))) == 2
 
 
-@pytest.mark.parametrize(("claim", "count"), [(6, 11), (7, 4)])
+@pytest.mark.parametrize(("claim", "count"), [(6, 12), (7, 4)])
 def test_every_row_is_another_model(planted, claim, count):
     rows = planted.variants(claim)
     assert len(rows) == len({row.name for row in rows}) == count
-    assert len({str(row.config(planted.Scale())) + str(row.pretrained) for row in rows}) == count
+    assert len({str(row.config(planted.Scale())) + str((row.pretrained, row.patient)) for row in rows}) == count
 
 
 def test_rows_hold_what_their_names_say(planted):

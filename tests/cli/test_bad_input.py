@@ -82,7 +82,7 @@ def test_what_the_doctor_alone_calls_an_error(run, tmp_path):
         assert answer.code == 1
         levels = {finding["code"]: finding["level"] for finding in json.loads(answer.out)["findings"]}
         assert levels[code] == "error"
-    one = run("doctor", written(tmp_path, user_id=[9] + GOOD["user_id"][1:]), "--json")
+    one = run("doctor", written(tmp_path, user_id=[9, *GOOD["user_id"][1:]]), "--json")
     assert one.code == 0
     assert "1 of 6 users have one event" in one.out
     twice = written(tmp_path, user_id=[0] * 50, item_id=[1] * 50, timestamp=[NOON] * 2 + GOOD["timestamp"][2:])
@@ -126,9 +126,9 @@ def test_what_exists_is_not_replaced_unasked(road, run):
 TRAIN = {
     "model": (["--model", "hpgrr"], 2, "no model is named 'hpgrr'; did you mean hpgr?"),
     "option": (
-        ["--model", "hpgr", "--set", "stages.rank.ir=1"],
+        ["--model", "hpgr", "--set", "stages.rank.epoch=1"],
         2,
-        "no option at 'stages.rank.ir' is named 'ir'; did you mean lr?",
+        "no option at 'stages.rank.epoch' is named 'epoch'; did you mean epochs?",
     ),
     "value": (["--model", "hpgr", "--set", "stages.rank.epochs=x"], 2, "stages.rank.epochs (x) must be an integer"),
     "rule": (["--model", "hpgr", "--set", "stages.rank.epochs=0"], 2, "epochs (0) must be at least 1"),

@@ -213,6 +213,8 @@ def test_the_oracle_is_high_above_popularity_and_the_taste_alone(views):
     test = views.filter(pl.col("timestamp") >= cut)
     assert scores.num_views == test.height
     assert scores.hit_rate_10 == pytest.approx((test["truth_rank"] <= 10).mean())
+    of_user = test.group_by("user_id").agg((pl.col("truth_rank") <= 10).mean().alias("hit"))["hit"]
+    assert scores.user_hit_rate_10 == pytest.approx(of_user.mean())
     popular = views.filter(pl.col("timestamp") < cut)["item_id"].value_counts().top_k(10, by="count")["item_id"]
     assert scores.hit_rate_10 > 2.5 * test["item_id"].is_in(popular.to_list()).mean()
 
