@@ -41,8 +41,8 @@ def test_entries_must_be_comparable():
     recipe = recipes()[NAMES[0]]()
     with pytest.raises(ConfigError, match="must have different names"):
         replace(recipe, entries=recipe.entries[:1] * 2)
+    other = recipes()["thirty_music_sampled"]().entries[0]
     with pytest.raises(ConfigError, match="must share one split"):
-        other = recipes()["thirty_music_sampled"]().entries[0]
         replace(recipe, entries=(recipe.entries[0], other))
 
 
