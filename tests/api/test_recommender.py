@@ -265,7 +265,7 @@ def test_a_catalogue_of_one_item_is_refused_where_it_cannot_work(tmp_path):
     )
     store = SequenceStore.build(EventLog.read(frame), tmp_path / "one")
     run = replace(Recommender("hpgr", changes=FAST).run, split=GlobalTime(test_share=0.2, valid_share=0.2))
-    with pytest.raises(DataError, match=r"catalogue \(1 item\) must have at least two"):
+    with pytest.raises(DataError, match=r"\(1 item\) must hold at least 2"):
         Recommender(run).fit(store)
 
 
