@@ -25,6 +25,7 @@ from hpgr.core.seeds import derive
 from hpgr.data.catalogue import Catalogue
 from hpgr.data.item_clock import ItemClock
 from hpgr.data.requests import ExposedRequests
+from hpgr.data.split_rules import SplitRule
 from hpgr.data.store import SequenceStore
 from hpgr.evaluation.card import ResultCard
 from hpgr.frames.bundle import Bundle, read_bundle, write_bundle
@@ -55,9 +56,12 @@ class Recommender:
     ``fit`` trains on a store; ``load`` opens a bundle. Both leave the recommender able to ``recommend``.
     """
 
-    def __init__(self, model: str | Run, *, seed: int = 1, changes: Sequence[str] = ()) -> None:
-        """``changes``: options as ``path.to.option=value``, checked when the store's facts are known, at ``fit``."""
-        self._asked, self._seed, self._changes = model, seed, tuple(changes)
+    def __init__(
+        self, model: str | Run, *, split: SplitRule | None = None, seed: int = 1, changes: Sequence[str] = ()
+    ) -> None:
+        """``split``: by time where left out. ``changes``: options as ``path.to.option=value``, checked when the store's
+        facts are known, at ``fit``. A ``Run`` is taken as it is."""
+        self._asked, self._split, self._seed, self._changes = model, split, seed, tuple(changes)
         self._run: Run | None = model if isinstance(model, Run) else None
         self._answerer: Answerer | None = None
         self._store: SequenceStore | None = None
@@ -68,7 +72,7 @@ class Recommender:
     @property
     def run(self) -> Run:
         """The run that was, or will be, trained."""
-        return run_for(str(self._asked), seed=self._seed, changes=self._changes) if self._run is None else self._run
+        return self._run or self._default()
 
     @property
     def frame(self) -> Any:
@@ -81,13 +85,7 @@ class Recommender:
         Raises: DataError where the store holds too little; ConfigError or UnknownNameError for a wrong option.
         """
         if self._run is None:
-            self._run = run_for(
-                str(self._asked),
-                num_actions=len(actions_of(store)),
-                exposed=store.exposures is not None,
-                seed=self._seed,
-                changes=self._changes,
-            )
+            self._run = self._default(num_actions=len(actions_of(store)), exposed=store.exposures is not None)
         run = self._run
         material = Material.of(store, run.split)
         torch.manual_seed(derive(run.seed, "initial weights"))
@@ -180,6 +178,16 @@ class Recommender:
         }
         recommender._facts = facts
         return recommender
+
+    def _default(self, *, num_actions: int = 0, exposed: bool = False) -> Run:
+        return run_for(
+            str(self._asked),
+            num_actions=num_actions,
+            exposed=exposed,
+            split=self._split,
+            seed=self._seed,
+            changes=self._changes,
+        )
 
     def _ready(self) -> Answerer:
         if self._answerer is None:

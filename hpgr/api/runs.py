@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import hpgr.models  # noqa: F401 - fills the registry
+from hpgr.core.errors import UnknownNameError
 from hpgr.data.requests import ExposedRequests, SampledRequests
+from hpgr.data.split_rules import GlobalTime, LastSession, LeaveOneOut, SplitRule
 from hpgr.data.store import SequenceStore
 from hpgr.data.windows import TrainWindows
 from hpgr.frames.ranking import RankingRecommender
@@ -24,11 +26,18 @@ _SETTINGS = {
 
 
 def run_for(
-    model: str, *, num_actions: int = 0, exposed: bool = False, seed: int = 1, changes: Sequence[str] = ()
+    model: str,
+    *,
+    num_actions: int = 0,
+    exposed: bool = False,
+    split: SplitRule | None = None,
+    seed: int = 1,
+    changes: Sequence[str] = (),
 ) -> Run:
     """The default run of a registered model, for a log with ``num_actions`` kinds of events; ``changes`` as in ``overridden``.
 
     ``exposed``: the log tells what was shown, and a ranker learns from that; else from sampled negatives.
+    ``split``: a global time split where left out.
 
     Raises: UnknownNameError, with the nearest name, for a model or an option that does not exist.
     """
@@ -36,11 +45,23 @@ def run_for(
         name=model,
         model=with_actions(MODELS[model](), num_actions),
         seed=seed,
+        split=split or GlobalTime(),
         windows=TrainWindows.Config(batch_tokens=2048),
         candidates=ExposedRequests.Config() if exposed else SampledRequests.Config(),
         stages=dict(_SETTINGS),
     )
     return overridden(run, changes)
+
+
+def split_rule(text: str) -> SplitRule:
+    """The split of a word: ``time``, ``last-session`` or ``leave-one-out``; its options are set by path, as ``split.targets``.
+
+    Raises: UnknownNameError for another word.
+    """
+    rules: dict[str, SplitRule] = {"time": GlobalTime(), "last-session": LastSession(), "leave-one-out": LeaveOneOut()}
+    if text not in rules:
+        raise UnknownNameError.of("split", text, rules)
+    return rules[text]
 
 
 def with_actions(config: Any, num_actions: int) -> Any:

@@ -28,6 +28,9 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="An option, as stages.rank.lr=0.002; repeatable."),
     ] = None,
+    split: Annotated[
+        str, typer.Option("--split", metavar="time|last-session|leave-one-out", help="What is held out of training.")
+    ] = "time",
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of first weights, batches and masks.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped training left off.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle or a stopped training.")] = False,
@@ -42,11 +45,13 @@ def train(
     Example: hpgr train store --model hpgr --out bundle --seed 2
     """
     from hpgr.api.recommender import Recommender
+    from hpgr.api.runs import split_rule
     from hpgr.data.store import SequenceStore
     from hpgr.frames.bundle import num_parameters
 
+    rule = split_rule(split)
     folder = training_folder(out, resume=resume, overwrite=overwrite)
-    recommender = Recommender(model, seed=seed, changes=changes or ())
+    recommender = Recommender(model, split=rule, seed=seed, changes=changes or ())
     fit_and_save(recommender, SequenceStore.open(store), out, folder, resume=resume, overwrite=overwrite)
     answer = {
         "bundle": out,

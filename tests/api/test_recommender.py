@@ -14,10 +14,11 @@ from hpgr.api.asking import retrieve
 from hpgr.api.evaluating import Measure
 from hpgr.api.recommender import Recommender
 from hpgr.api.recommending import Wanted
+from hpgr.api.runs import split_rule
 from hpgr.core.errors import ConfigError, DataError, UnknownNameError, UnsupportedError
 from hpgr.data.log import EventLog
 from hpgr.data.simulator import Simulator
-from hpgr.data.split_rules import GlobalTime
+from hpgr.data.split_rules import GlobalTime, LastSession
 from hpgr.data.store import SequenceStore
 
 FAST = (
@@ -236,6 +237,7 @@ def test_a_model_is_not_measured_on_another_log(fitted, log, tmp_path):
         (lambda r: r.recommend(histories=["a"], at=-5), ConfigError, r"at \(-5\) must not be negative"),
         (lambda r: r.recommend(histories=["a"], wanted=Wanted(candidates=["zz"])), DataError, "candidates"),
         (lambda r: Wanted(k=0), ConfigError, r"k \(0\) must be at least 1"),
+        (lambda r: split_rule("last-sesion"), UnknownNameError, "did you mean last-session"),
         (lambda r: Recommender("sasrecc").run, UnknownNameError, "did you mean sasrec"),
         (lambda r: Recommender("sasrec", changes=["stages.retrieve.lrr=1"]).run, UnknownNameError, "did you mean lr"),
         (lambda r: Recommender("hpgr").recommend(histories=[]), ConfigError, "must be fitted or loaded first"),
@@ -244,6 +246,13 @@ def test_a_model_is_not_measured_on_another_log(fitted, log, tmp_path):
 def test_wrong_questions_get_one_sentence(fitted, ask, error, message):
     with pytest.raises(error, match=message):
         ask(fitted)
+
+
+def test_the_split_is_chosen_by_a_word(store):
+    model = Recommender("popularity", split=split_rule("last-session"), changes=["split.targets=first"]).fit(store)
+    assert model.run.split == LastSession(targets="first")
+    facts = model.evaluate()["retrieve"].certificate.facts
+    assert facts["queries"] == facts["users"]
 
 
 def test_models_that_cannot_rank_say_so(sasrec):
