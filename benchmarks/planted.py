@@ -207,10 +207,17 @@ class Bench:
         if variant.patient and rank.patience:
             longer = replace(rank, epochs=2 * rank.epochs, patience=2 * rank.patience)
             return replace(self, scale=replace(self.scale, rank=longer)).result(replace(variant, patient=False))
-        path = self._place("result", variant.name, variant.config(self.scale)).with_suffix(".json")
+        path = self._kept_at(variant)
         if not path.exists():
             write_whole(path, json.dumps(self._run(variant), indent=1).encode())
         return json.loads(path.read_text())
+
+    def kept(self, variant: Variant) -> bool:
+        """Whether the result of ``variant`` is there already."""
+        return not variant.patient and self._kept_at(variant).exists()
+
+    def _kept_at(self, variant: Variant) -> Path:
+        return self._place("result", variant.name, variant.config(self.scale)).with_suffix(".json")
 
     def oracle(self) -> float:
         """The AUC of the true chances of a click."""
@@ -295,10 +302,10 @@ class Table:
 
     def markdown(self) -> str:
         """The table, what separates its rows, and what the first stages reached."""
-        seeds = [result["seed"] for result in next(iter(self.found.values()))]
+        seeds = sorted({result["seed"] for results in self.found.values() for result in results})
         head = ["variant", "mean AUC", *(f"seed {seed}" for seed in seeds), "right category", "best epoch", "CPU s"]
-        rows = [["oracle", *_scores(self.oracle), "", "", ""]]
-        rows += [[name, *_scores(self._column(name, "auc")), *self._facts(name)] for name in self.found]
+        rows = [["oracle", *_scores(self.oracle, len(seeds)), "", "", ""]]
+        rows += [[name, *_scores(self._column(name, "auc"), len(seeds)), *self._facts(name)] for name in self.found]
         lines = [f"## Claim {self.claim}", "", *_table(head, rows), "", *self._differences(), ""]
         first = ["first stage of", "masked-item loss, nats", "session branch / token", "CPU s"]
         return "\n".join([*lines, *_table(first, self._first_stages()), ""])
@@ -342,8 +349,10 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _scores(values: list[float]) -> list[str]:
-    return [f"**{_mean(values):.3f}**", *(f"{value:.3f}" for value in values)]
+def _scores(values: list[float], seeds: int) -> list[str]:
+    """The mean, and a cell a seed: empty where a seed was not run."""
+    cells = [f"{value:.3f}" for value in values]
+    return [f"**{_mean(values):.3f}**", *cells, *[""] * (seeds - len(cells))]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -382,6 +391,7 @@ def main() -> None:
     parser.add_argument("--claim", type=int, choices=list(MAKERS), nargs="+", default=list(MAKERS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--cache", type=Path, default=_HOME / "build" / "planted", help="where results are kept")
+    parser.add_argument("--kept", action="store_true", help="run nothing: tables of the kept results, by row")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/results/planted.md")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -391,10 +401,14 @@ def main() -> None:
         found: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in variants(claim)}
         for bench in benches:
             for variant in variants(claim):
+                if asked.kept and not bench.kept(variant):
+                    continue
                 result = bench.result(variant)
                 found[variant.name].append(result)
                 print(f"claim {claim}, seed {bench.seed}: {variant.name}: AUC {result['auc']:.3f}", flush=True)
-        blocks.append(Table(claim, found, [bench.oracle() for bench in benches]).markdown())
+        found = {name: rows for name, rows in found.items() if rows}
+        if found:
+            blocks.append(Table(claim, found, [bench.oracle() for bench in benches]).markdown())
         results += [result for row in found.values() for result in row]
     measured = "\n".join([*blocks, source(results, Scale())])
     print(measured)
