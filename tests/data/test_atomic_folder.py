@@ -31,9 +31,15 @@ def small_log() -> pl.DataFrame:
     return pl.DataFrame({"user_id": [1, 1], "item_id": [1, 2], "timestamp": [1_700_000_000, 1_700_000_001]})
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted_build(log: Path, store: Path, how: signal.Signals) -> None:
     """Start a build in another process and end it by ``how`` as soon as it has written something."""
-    process = subprocess.Popen([sys.executable, "-c", BUILD, str(log), str(store)], stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-c", BUILD, str(log), str(store)]
+    # A shell's background job ignores SIGINT and hands that down.
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, preexec_fn=_heed_interrupts)
     deadline = time.monotonic() + 60
     while not list(store.parent.glob(f".{store.name}.partial-*/scratch/*")):
         assert process.poll() is None, "the build ended before it could be interrupted"

@@ -41,7 +41,7 @@ def test_entries_must_be_comparable():
     recipe = recipes()[NAMES[0]]()
     with pytest.raises(ConfigError, match="must have different names"):
         replace(recipe, entries=recipe.entries[:1] * 2)
-    other = recipes()["thirty_music_sampled"]().entries[0]
+    other = replace(recipes()["thirty_music_sampled"]().entries[0], name="of another split")
     with pytest.raises(ConfigError, match="must share one split"):
         replace(recipe, entries=(recipe.entries[0], other))
 
