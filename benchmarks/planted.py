@@ -408,7 +408,13 @@ def main() -> None:
                 print(f"claim {claim}, seed {bench.seed}: {variant.name}: AUC {result['auc']:.3f}", flush=True)
         found = {name: rows for name, rows in found.items() if rows}
         if found:
-            blocks.append(Table(claim, found, [bench.oracle() for bench in benches]).markdown())
+            blocks.append(
+                Table(
+                    claim,
+                    found,
+                    [b.oracle() for b in benches if any(r["seed"] == b.seed for rows in found.values() for r in rows)],
+                ).markdown()
+            )
         results += [result for row in found.values() for result in row]
     measured = "\n".join([*blocks, source(results, Scale())])
     print(measured)
