@@ -38,7 +38,7 @@ def demo(
     from hpgr.cli import demo_steps as step
     from hpgr.cli.answers import answer_tree, explanation_table, recommendation_table
     from hpgr.cli.prepare import store_facts, store_lines
-    from hpgr.cli.train import stage_table
+    from hpgr.cli.stages import stage_table
 
     say = _silent if json else show
     _emptied(out)

@@ -10,6 +10,7 @@ import typer
 from hpgr.cli import log_options as option
 from hpgr.cli.door import Debug, Json
 from hpgr.cli.output import emit, show, table
+from hpgr.core.errors import ConfigError
 from hpgr.data.columns import DEFAULT_COLUMNS, Columns
 
 if TYPE_CHECKING:
@@ -40,15 +41,21 @@ def prepare(
     duplicates: option.Duplicates = "keep",
     memory_mb: Annotated[int, typer.Option("--memory-mb", min=1, metavar="N", help="Memory to build within.")] = 1024,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the store.")] = False,
+    append: Annotated[
+        bool,
+        typer.Option("--append", help="Add the log to the store that is there, whose sessions, ties and history hold."),
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Build a store of sequences from a log.
 
-    Events are grouped by user, ordered by time and cut into sessions; what was read is printed.
+    Events are grouped by user, ordered by time and cut into sessions; what was read is printed. With --append the days of
+    another log enter a store without building it again.
 
     Example: hpgr prepare log.csv --out store --user-column customer
     """
+    from hpgr.data.appending import append as append_to
     from hpgr.data.log import EventLog
     from hpgr.data.store import SequenceStore
 
@@ -63,17 +70,24 @@ def prepare(
         request=request_column,
         features=tuple(features),
     )
+    if append and overwrite:
+        raise ConfigError(
+            "--append and --overwrite (both given) must not be combined; one keeps the store, one replaces it"
+        )
     read = EventLog.read(log, columns=columns, time_unit=option.unit_of(time_unit))
-    store = SequenceStore.build(
-        read,
-        out,
-        sessions=option.session_rule_of(session_gap),
-        ties=ties,
-        items=items,
-        history=option.history_rule_of(history, history_events, duplicates),
-        memory_mb=memory_mb,
-        overwrite=overwrite,
-    )
+    if append:
+        store = append_to(out, read, items=items, memory_mb=memory_mb)
+    else:
+        store = SequenceStore.build(
+            read,
+            out,
+            sessions=option.session_rule_of(session_gap),
+            ties=ties,
+            items=items,
+            history=option.history_rule_of(history, history_events, duplicates),
+            memory_mb=memory_mb,
+            overwrite=overwrite,
+        )
     answer = store_facts(store)
     if json:
         emit({"store": out} | answer)

@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpgr.cli.door import Debug, Json
-from hpgr.cli.output import emit, remark, show, table
-from hpgr.core.errors import DataError
+from hpgr.cli.output import emit, remark, show
+from hpgr.cli.stages import stage_facts, stage_table
+from hpgr.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from hpgr.api.recommender import Recommender
+    from hpgr.data.split_rules import SplitRule
     from hpgr.data.store import SequenceStore
-    from hpgr.training.stages import StageResult
+    from hpgr.training.run import Run
 
 _LOG = "train.jsonl"
 
 
 def train(
     store: Annotated[Path, typer.Argument(metavar="STORE", help="What hpgr prepare wrote.")],
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help="One of hpgr models.")],
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder to write.")],
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="One of hpgr models.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="NAME[:ENTRY]", help="Instead of --model: the run of one of hpgr recipes."),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="An option, as stages.rank.lr=0.002; repeatable."),
     ] = None,
     split: Annotated[
-        str, typer.Option("--split", metavar="time|last-session|leave-one-out", help="What is held out of training.")
-    ] = "time",
-    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of first weights, batches and masks.")] = 1,
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="time|last-session|leave-one-out",
+            help="What is held out of training: by time, or as the recipe does.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, metavar="N", help="Of first weights, batches and masks: 1.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped training left off.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle or a stopped training.")] = False,
     json: Json = False,
@@ -49,9 +64,15 @@ def train(
     from hpgr.data.store import SequenceStore
     from hpgr.frames.bundle import num_parameters
 
-    rule = split_rule(split)
+    if (model is None) == (recipe is None):
+        raise ConfigError("one of --model and --recipe must be given; hpgr models and hpgr recipes list them")
+    rule = split_rule(split) if split else None
+    if recipe is not None:
+        recommender = Recommender(_run_of(recipe, rule, seed, changes or ()))
+    else:
+        assert model is not None
+        recommender = Recommender(model, split=rule, seed=1 if seed is None else seed, changes=changes or ())
     folder = training_folder(out, resume=resume, overwrite=overwrite)
-    recommender = Recommender(model, split=rule, seed=seed, changes=changes or ())
     fit_and_save(recommender, SequenceStore.open(store), out, folder, resume=resume, overwrite=overwrite)
     answer = {
         "bundle": out,
@@ -63,8 +84,27 @@ def train(
     if json:
         emit(answer)
     else:
-        show(stage_table(recommender.stages) if recommender.stages else f"{model} counts; it has no stages")
+        show(
+            stage_table(recommender.stages)
+            if recommender.stages
+            else f"{recommender.run.name} counts; it has no stages"
+        )
         show(f"{answer['parameters']:,} parameters", f"bundle: {out}")
+
+
+def _run_of(recipe: str, split: SplitRule | None, seed: int | None, changes: Sequence[str]) -> Run:
+    """The run of a recipe's entry, its first one unless ``NAME:ENTRY`` says which."""
+    from hpgr.core.errors import UnknownNameError
+    from hpgr.recipes import recipes
+    from hpgr.training.run import overridden
+
+    name, _, entry = recipe.partition(":")
+    runs = {run.name: run for run in recipes()[name]().entries}
+    if entry and entry not in runs:
+        raise UnknownNameError.of("entry", entry, list(runs))
+    run = runs[entry or next(iter(runs))]
+    run = replace(run, split=split or run.split, seed=run.seed if seed is None else seed)
+    return overridden(run, changes)
 
 
 def fit_and_save(
@@ -96,24 +136,3 @@ def training_folder(out: Path, *, resume: bool, overwrite: bool) -> Path:
     if resume and not folder.exists():
         remark(f"nothing to resume in {folder}; training begins")
     return folder
-
-
-def stage_facts(result: StageResult) -> dict[str, Any]:
-    """How a stage went, with the validation values of its best epoch."""
-    at = (result.best_epoch or len(result.curve)) - 1
-    values = result.curve[at] if result.curve else {}
-    names = ("metric", "best_epoch", "best_value", "steps", "seconds", "stopped_early", "precision")
-    return {name: getattr(result, name) for name in names} | {
-        "epochs": len(result.curve),
-        "validation": {name.removeprefix("valid."): v for name, v in values.items() if name.startswith("valid.")},
-    }
-
-
-def stage_table(stages: dict[str, StageResult]) -> Any:
-    """A row a stage."""
-    rows = []
-    for name, result in stages.items():
-        facts = stage_facts(result)
-        values = "  ".join(f"{metric} {value:.4f}" for metric, value in facts["validation"].items())
-        rows.append((name, facts["epochs"], facts["best_epoch"], values or None, round(facts["seconds"])))
-    return table(["stage", "epochs", "best epoch", "validation at its best", "seconds"], rows)

@@ -60,6 +60,37 @@ def test_prepare_drops_or_keeps_repeated_rows_and_reads_other_names(run, tmp_pat
     assert (dropped["events"], dropped["duplicates"]) == (3, 2)
 
 
+def test_prepare_appends_new_days_as_if_both_logs_had_been_one(road, run, tmp_path):
+    whole = pl.read_parquet(road.log).sort("timestamp", maintain_order=True)
+    border = whole["timestamp"][len(whole) // 2]
+    whole.filter(pl.col("timestamp") < border).write_parquet(tmp_path / "old.parquet")
+    whole.filter(pl.col("timestamp") >= border).write_parquet(tmp_path / "days.parquet")
+    tree(run("prepare", tmp_path / "old.parquet", "--out", tmp_path / "grown", "--json"))
+    grown = tree(run("prepare", tmp_path / "days.parquet", "--out", tmp_path / "grown", "--append", "--json"))
+    built = tree(run("prepare", road.log, "--out", tmp_path / "built", "--json"))
+    assert grown["counts"] == built["counts"]
+    both = run("prepare", road.log, "--out", tmp_path / "grown", "--append", "--overwrite")
+    assert (both.code, "must not be combined" in both.err) == (2, True)
+    assert run("prepare", road.log, "--out", tmp_path / "none", "--append").code == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_train_takes_the_run_of_a_recipe(road, run, tmp_path):
+    words = ("train", road.store, "--out", tmp_path / "bundle", "--json")
+    found = tree(run(*words, "--recipe", "thirty_music_last_session:popularity"))
+    assert (found["model"], found["stages"]) == ("popularity", {})
+    kept = json.loads((tmp_path / "bundle" / "facts.json").read_text())
+    assert kept["run"]["split"]["class"].endswith("LastSession")
+    for wrong, sentence in (
+        ((), "one of --model and --recipe must be given"),
+        (("--model", "hpgr", "--recipe", "ebnerd_reads_time"), "one of --model and --recipe must be given"),
+        (("--recipe", "ebnerd_reads_time:popularty"), "did you mean popularity?"),
+        (("--recipe", "ebnerd_read_time"), "did you mean ebnerd_reads_time?"),
+    ):
+        answer = run(*words, *wrong)
+        assert (answer.code, sentence in answer.err) == (2, True), answer.err
+
+
 def test_train_leaves_a_bundle_with_its_log_and_tells_the_stages(road, run, tmp_path):
     lines = [json.loads(line) for line in (road.bundle / "train.jsonl").read_text().splitlines()]
     assert {line["stage"] for line in lines} == {"retrieve", "rank"}
