@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
@@ -29,6 +30,9 @@ def doctor(
     history: option.History = "positive",
     history_events: option.HistoryEvents = None,
     duplicates: option.Duplicates = "keep",
+    order: Annotated[
+        bool, typer.Option("--order", help="Also shuffle events: how much of the order is order?")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -57,6 +61,7 @@ def doctor(
         sessions=session_gap,
         ties=ties,
         history=option.history_rule_of(history, history_events, duplicates),
+        order=order,
     )
     if json:
         emit({"log": log, "errors": len(found.errors), "findings": [asdict(finding) for finding in found.all]})

@@ -13,7 +13,12 @@ from hpgr.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from hpgr.evaluation.card import ResultCard
-    from hpgr.evaluation.intervals import Difference
+    from hpgr.evaluation.significance import Difference
+
+_COMPARED = (
+    "p: signs of users' differences flipped at random. Holm: adjusted for the metrics of a table. "
+    "Of one training each: what other seeds would give is not in it."
+)
 
 
 def evaluate(
@@ -88,7 +93,9 @@ def evaluate(
     show(*terminal(every))
     for name, found in differences.items():
         first_name, second_name = list(cards)[:2]
-        show(_difference_table(f"{second_name} minus {first_name}, {name}", found))
+        show(_difference_table(first_name, second_name, name, found))
+    if differences:
+        show(_COMPARED)
     if out is not None:
         show(f"cards: {out / 'cards'}", f"report: {out / 'report.html'}")
 
@@ -111,8 +118,9 @@ def _unlike(name: str, taken: dict[str, Any]) -> str:
     return name if name not in taken else f"{name}-2"
 
 
-def _difference_table(title: str, found: list[Difference]) -> Any:
+def _difference_table(first: str, second: str, question: str, found: list[Difference]) -> Any:
     from hpgr.evaluation.table import formatted
 
-    rows = [(d.metric, formatted(d.interval), d.p_value, d.p_holm, d.detectable) for d in found]
-    return table(["metric", "difference", "p", "p (Holm)", "detectable"], rows, title=title)
+    rows = [(d.metric, d.first, d.second, formatted(d.interval), d.p_value, d.p_holm, d.detectable) for d in found]
+    header = ["metric", first, second, "difference [interval]", "p", "p (Holm)", "detectable"]
+    return table(header, rows, title=f"{second} minus {first}, {question}")

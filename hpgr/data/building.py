@@ -17,6 +17,7 @@ from hpgr.data.event_files import EventFiles, OldEvents, event_dtype, rows_withi
 from hpgr.data.exposure_files import EXPOSURE, ExposureFiles, exposures_of
 from hpgr.data.item_table import item_table
 from hpgr.data.log import EventLog
+from hpgr.data.log_checks import ORDER
 from hpgr.data.ordering import canonical_codes
 from hpgr.data.spill import balanced_starts
 from hpgr.data.store_plan import FORMAT, KIND, StorePlan
@@ -131,6 +132,7 @@ def described(log: EventLog, plan: StorePlan, actions: list[str]) -> dict[str, A
         **plan.trees(),
         "actions": actions,
         "time_unit_note": log.facts.time_unit_note,
+        "timed": log.time_unit != ORDER,
         "columns": log.roles,
         "features": [name.removeprefix("feature:") for name in names],
     }

@@ -81,7 +81,7 @@ def _facts(
         "train_users": len(train),
         "train_events": train.num_events,
         "tied_events_share": _tied_share(store),
-        "train_later_than_a_test_event_share": later / train.num_events,
+        "train_later_than_a_test_event_share": later / train.num_events if store.timed else None,
         "cold_user_share": float(np.mean(~np.isin(asked, train.user_idx))),
         "cold_target_share": float(np.mean(catalogue.rows(test.target_idx) == len(catalogue))),
         "repeat_target_share": float(np.mean(_is_repeat(store, test))),

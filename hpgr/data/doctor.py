@@ -24,11 +24,13 @@ def examine(
     ties: str = "file",
     history: HistoryRule = DEFAULT_HISTORY,
     now_ms: int | None = None,
+    order: bool = False,
 ) -> Findings:
     """Everything found in ``log``, an ``EventLog`` or what ``EventLog.read`` takes with ``columns`` and ``time_unit``.
 
     An error is what a build would refuse, or what leaves nothing to learn or to rank; the history is examined only
-    where there is none. Times after ``now_ms`` (default: the clock) are in the future.
+    where there is none. Times after ``now_ms`` (default: the clock) are in the future. ``order``: also how much of
+    the order is left when events are shuffled.
     """
     found: list[Finding] = []
     plan = None
@@ -47,5 +49,6 @@ def examine(
     except HpgrError as error:
         return Findings.of([*found, Finding("error", "unreadable", str(error))])
     if plan is not None and not any(finding.level == "error" for finding in found):
-        found += history_findings(log, plan, int(time.time() * 1000) if now_ms is None else now_ms)
+        now_ms = int(time.time() * 1000) if now_ms is None else now_ms
+        found += history_findings(log, plan, now_ms, shuffle=order)
     return Findings.of(found)

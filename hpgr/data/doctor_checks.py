@@ -12,6 +12,7 @@ from hpgr.core.units import human_bytes
 from hpgr.data.event_files import event_dtype
 from hpgr.data.finding import Finding
 from hpgr.data.log import EventLog
+from hpgr.data.order_audit import audit_order
 from hpgr.data.ordering import repeats, stable_codes
 from hpgr.data.store_plan import StorePlan
 
@@ -34,18 +35,20 @@ class _Counted:
     whole_days: bool
 
 
-def history_findings(log: EventLog, plan: StorePlan, now_ms: int) -> list[Finding]:
-    """Risks and notes of what would be history."""
+def history_findings(log: EventLog, plan: StorePlan, now_ms: int, *, shuffle: bool = False) -> list[Finding]:
+    """Risks and notes of what would be history; with ``shuffle`` also what shuffling it leaves."""
     rows = plan.history.rows(log)
     history = rows.filter("is_history")
     counted = _counted(history, now_ms)
     sample, share = _sampled(history, log, plan, counted)
     found = [*_population(counted), *_time(counted), *_busy_users(history, counted)]
     found += [*_order(sample, plan), *_cut_sessions(sample, plan, log)]
+    if shuffle:
+        found += _shuffled(sample, plan)
     if log.facts.num_labelled:
         found += _shown(rows)
     if share < 1:
-        about = f"duplicates, ties, repeats and sessions are counted on {share:.0%} of the events, whole users"
+        about = f"duplicates, ties, repeats, sessions and order are counted on {share:.0%} of the events, whole users"
         found.append(Finding("note", "sample", about))
     size = event_dtype(plan.fields(log)).itemsize * counted.num_events
     found.append(
@@ -186,6 +189,20 @@ def _cut_sessions(sample: pl.DataFrame, plan: StorePlan, log: EventLog) -> Itera
     about = f"{a_user:.1f} sessions a user, median {size:g} events a session, {np.mean(sizes == 1):.0%} of one event"
     few = a_user < 1.5 or size == 1
     yield _graded(few, "sessions", about + ("; session models gain little here" if few else ""))
+
+
+def _shuffled(sample: pl.DataFrame, plan: StorePlan) -> Iterator[Finding]:
+    lengths = sample.group_by("user", maintain_order=True).len()["len"].to_numpy().astype(np.int64)
+    if not (lengths > 1).any():
+        return
+    offsets, item = np.concatenate([[0], np.cumsum(lengths)]), sample["item"].rank("dense").to_numpy()
+    found = audit_order(offsets, item, sample["time_ms"].to_numpy(), ties_known=plan.ties != "set")
+    if found.weak:
+        yield Finding("risk", "weak_order", f"{found.text}; sequence models gain little here")
+    elif plan.ties == "file" and found.of_the_file:
+        yield Finding("risk", "file_order", f"{found.text}; much of the order may be that of the file, use ties 'set'")
+    else:
+        yield Finding("note", "order", found.text)
 
 
 def _shown(rows: pl.LazyFrame) -> Iterator[Finding]:

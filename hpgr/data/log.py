@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import polars as pl
 
@@ -13,7 +13,7 @@ from hpgr.data.columns import DEFAULT_COLUMNS, Columns
 from hpgr.data.log_checks import Measured, Problem, measure, problems_of, time_note
 from hpgr.data.reading import open_table
 
-TimeUnit = Literal["s", "ms", "us"]
+TimeUnit = Literal["s", "ms", "us", "order"]
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 
 
@@ -42,8 +42,8 @@ class EventLog:
 
     def __init__(self, source: Any, columns: Columns, time_unit: TimeUnit | None, name: str | None) -> None:
         """Use ``EventLog.read``."""
-        if time_unit not in (None, "s", "ms", "us"):
-            raise ConfigError(f"time_unit ({time_unit}) must be s, ms or us")
+        if time_unit not in (None, *get_args(TimeUnit)):
+            raise ConfigError(f"time_unit ({time_unit}) must be s, ms or us, or order where a log has no times")
         ids = (columns.user, columns.item, columns.session, columns.request)
         table, found_name = open_table(source, wanted=columns.named(), ids=ids)
         schema = table.collect_schema()
@@ -74,8 +74,9 @@ class EventLog:
     ) -> EventLog:
         """The log in ``source``: a Parquet, CSV or Arrow file, a folder of Parquet files, a frame of any kind.
 
-        ``time_unit`` of integer times is inferred where not declared. ``name`` stands for the log in messages, by
-        default its path. Values are checked later, by ``validate``.
+        ``time_unit`` of integer times is inferred where not declared; ``order``: the column only tells the order of a user's
+        events, a step stands for a second, and splits by time are refused. ``name`` stands for the log in messages, by default
+        its path. Values are checked later, by ``validate``.
 
         Raises: DataError where columns are missing or of a type that cannot be meant.
         """

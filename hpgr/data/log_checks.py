@@ -13,6 +13,7 @@ from hpgr.core.errors import DataError
 _PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000}
 _YEAR_1990_S = 631_152_000
 _YEAR_2100_S = 4_102_444_800
+ORDER = "order"
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
 
 
@@ -26,7 +27,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """The counts of one pass. ``unit`` of the times is s, ms, us, or ``datetime`` for times that are in ms already."""
+    """The counts of one pass. ``unit`` of the times is s, ms, us, ``order`` for steps, or ``datetime`` for times that are in ms."""
 
     log: str
     roles: dict[str, str]
@@ -39,13 +40,13 @@ class Measured:
         """A time of this log in ms; 0 for None."""
         if value is None or self.unit in ("ms", "datetime"):
             return value or 0
-        return value * 1000 if self.unit == "s" else value // 1000
+        return value // 1000 if self.unit == "us" else value * 1000
 
     def ms_expression(self) -> pl.Expr:
         """Column ``time`` of this log in ms, int64."""
         if self.unit in ("ms", "datetime"):
             return self.time
-        return self.time * 1000 if self.unit == "s" else self.time // 1000
+        return self.time // 1000 if self.unit == "us" else self.time * 1000
 
 
 def measure(table: pl.LazyFrame, roles: dict[str, str], time_unit: str | None, log: str) -> Measured:
@@ -91,6 +92,8 @@ def time_note(found: Measured) -> str:
     column = found.roles["time"]
     if found.unit == "datetime":
         return f"{column} read as datetimes, UTC where no zone is given"
+    if found.unit == ORDER:
+        return f"{column} read as order, a second a step: the log has no times"
     if found.declared:
         return f"{column} read as {found.unit} (declared)"
     first, last = (_day(found.in_ms(found.count[f"{end} time"])) for end in ("min", "max"))
@@ -138,6 +141,11 @@ def _time_problems(found: Measured) -> Iterator[Problem]:
     if count["negative time"]:
         rule = "must not be before 1970; mend or drop those rows"
         yield Problem("negative_time", f"{name} ({count['negative time']} of {given} values negative) {rule}")
+    if unit == ORDER:
+        if count["above s"]:
+            rule = f"must be steps below {_YEAR_2100_S}; number the events of each user"
+            yield Problem("implausible_order", f"{name} ({count['above s']} of {given} values) {rule}")
+        return
     seen = {u: count.get(f"plausible {u}", 0) for u in _PER_SECOND}
     trusted = found.declared or unit == "datetime"
     wrong = count[f"above {unit}"] if trusted else given - count["negative time"] - seen[unit]

@@ -12,6 +12,7 @@ import numpy as np
 from hpgr.core.errors import ConfigError, DataError, UnknownNameError
 from hpgr.data.catalogue import Catalogue
 from hpgr.data.certificate import Certificate, certify
+from hpgr.data.leakage import refuse_leaks
 from hpgr.data.ranges import Queries, Ranges, flat_index, lower_bound, offsets_from
 from hpgr.data.split_rules import Given, GlobalTime, LastSession, LeaveOneOut, SplitRule, border_ms
 from hpgr.data.store import SequenceStore
@@ -51,14 +52,17 @@ class _Held:
 def split(store: SequenceStore, config: SplitRule, *, parts: np.ndarray | None = None) -> Split:
     """Hold out validation and test events as ``config`` says; ``parts [N]`` (0, 1, 2) belongs to ``Given()``.
 
-    Raises: DataError if nothing is left to train on or to test, or given parts are not in order.
+    Raises: DataError if nothing is left to train on or to test, or given parts are not in order; ConfigError for a split by
+    time of a store that has no times.
     """
+    if isinstance(config, GlobalTime) and not store.timed:
+        raise ConfigError(f"split ({config}) must not go by time: {store.path} tells an order only; use LeaveOneOut()")
     if (parts is not None) != (isinstance(config, Given) and config.column is None):
         raise ConfigError("parts must be given to Given() without a column, and to no other rule")
     if isinstance(config, GlobalTime):
         held = _by_time(store, config)
     elif isinstance(config, LeaveOneOut):
-        held = _last_event(store)
+        held = _last_event(store, config)
     elif isinstance(config, LastSession):
         held = _last_session(store)
     else:
@@ -74,11 +78,14 @@ def split(store: SequenceStore, config: SplitRule, *, parts: np.ndarray | None =
         raise DataError(
             f"test part (0 targets) of {config} must hold at least one; move the border or use a longer log"
         )
+    validation = _queries(store, *held.validation, targets, limit)
+    for asked in (validation, test):
+        refuse_leaks(store, asked)
     requests = _requests(store, held)
     return Split(
         catalogue=catalogue,
         train=train,
-        validation=_queries(store, *held.validation, targets, limit),
+        validation=validation,
         test=test,
         train_requests=requests[0],
         validation_requests=requests[1],
@@ -122,12 +129,12 @@ def _by_time(store: SequenceStore, config: GlobalTime) -> _Held:
     )
 
 
-def _last_event(store: SequenceStore) -> _Held:
+def _last_event(store: SequenceStore, config: LeaveOneOut) -> _Held:
     first, end = np.asarray(store.user_offsets[:-1]), np.asarray(store.user_offsets[1:])
     before_test = _stop_before(store, first, end - 1, end > first)
     tested = before_test > first
     before_valid = _stop_before(store, first, before_test - 1, tested)
-    validated = tested & (before_valid > first)
+    validated = tested & (before_valid > first) & (not config.train_on_validation)
     return _held(
         store,
         validation=(before_test - validated, before_test),

@@ -55,8 +55,11 @@ class GlobalTime:
 class LeaveOneOut:
     """Of each user the last event is tested, the one before it validated, the rest trained on.
 
-    A user with no event before the last one is in no part.
+    A user with no event before the last one is in no part. ``train_on_validation``: the event before the last one is trained
+    on too and nothing is validated, as some published protocols have it; the test questions stay the same.
     """
+
+    train_on_validation: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

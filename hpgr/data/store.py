@@ -150,6 +150,11 @@ class SequenceStore:
         return self.manifest["ties"]
 
     @property
+    def timed(self) -> bool:
+        """Whether the log had times; if not, ``time_ms`` tells the order of a user's events and nothing else."""
+        return self.manifest.get("timed", True)
+
+    @property
     def actions(self) -> list[str]:
         """Names of the actions 1, 2 …"""
         return self.manifest["actions"]

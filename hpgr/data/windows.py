@@ -10,11 +10,13 @@ import numpy as np
 
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError, DataError
-from hpgr.core.seeds import numpy_generator
+from hpgr.core.seeds import derive, numpy_generator
 from hpgr.data.budget import fill_by_length
 from hpgr.data.catalogue import Catalogue
 from hpgr.data.history import Events, gather_history
+from hpgr.data.keyed_draws import KeyedDraws
 from hpgr.data.ranges import Ranges, flat_index
+from hpgr.data.thinning import kept_events, kept_lengths, thin_length, thinned
 
 
 class TrainWindows:
@@ -30,12 +32,15 @@ class TrainWindows:
         ``min_len``: users with fewer training events are left out. ``sampling``: ``cover`` cuts every user's events
         into windows at borders that move with each epoch, so that each event is in exactly one; ``proportional``
         draws as many windows as make up the same number of events, users in proportion to their events.
+        ``stochastic_length``: alpha in (1, 2]; a window of more than ``max_len ** (alpha / 2)`` events is often thinned
+        to as many, anew in each epoch; 2 keeps all (see ``hpgr.data.thinning``).
         """
 
         max_len: int = 200
         batch_tokens: int = 8192
         min_len: int = 2
         sampling: Literal["cover", "proportional"] = "cover"
+        stochastic_length: float = 2.0
 
         def __post_init__(self) -> None:
             if self.min_len < 1:
@@ -48,6 +53,8 @@ class TrainWindows:
                 )
             if self.sampling not in ("cover", "proportional"):
                 raise ConfigError(f"sampling ({self.sampling}) must be cover or proportional")
+            if not 1 < self.stochastic_length <= 2:
+                raise ConfigError(f"stochastic_length ({self.stochastic_length}) must lie in (1, 2]")
 
     def __init__(
         self,
@@ -84,16 +91,31 @@ class TrainWindows:
         times = np.asarray(self._events.time_ms)
         for start, stop in self._batches():
             now_ms = times[stop - 1]
-            yield gather_history(self._events, self._catalogue, start, stop, now_ms, max_len=self.config.max_len)
+            history = gather_history(self._events, self._catalogue, start, stop, now_ms, max_len=self.config.max_len)
+            yield history if self.config.stochastic_length == 2 else self._thinned(history, start, stop)
 
     def _batches(self) -> list[tuple[np.ndarray, np.ndarray]]:
         if self._plan is None:
             generator = numpy_generator(self._seed, "windows", self._epoch)
             draw = covering_windows if self.config.sampling == "cover" else _proportional_windows
             start, stop = draw(self._start, self._stop, self.config, generator)
-            rows = fill_by_length(stop - start, self.config.batch_tokens, generator, self._shard)
+            rows = fill_by_length(self._kept(start, stop), self.config.batch_tokens, generator, self._shard)
             self._plan = [(start[batch], stop[batch]) for batch in rows]
         return self._plan
+
+    def _kept(self, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        """``[W]`` int64: events that stay of each window."""
+        if self.config.stochastic_length == 2:
+            return stop - start
+        thin_len = max(thin_length(self.config.max_len, self.config.stochastic_length), self.config.min_len)
+        draw = KeyedDraws(derive(self._seed, "thinning", self._epoch)).uniform("windows", start, stop)
+        return kept_lengths(stop - start, thin_len, draw)
+
+    def _thinned(self, history: History, start: np.ndarray, stop: np.ndarray) -> History:
+        draws = KeyedDraws(derive(self._seed, "thinning", self._epoch))
+        draw = draws.uniform("events", flat_index(start, stop), np.repeat(start, stop - start))
+        offsets, time_ms = history.user_offsets.numpy(), history.time_ms.numpy()
+        return thinned(history, kept_events(time_ms, offsets, self._kept(start, stop), draw))
 
 
 def covering_windows(

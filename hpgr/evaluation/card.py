@@ -105,12 +105,12 @@ class ResultCard:
 
     @classmethod
     def load(cls, folder: Path | str) -> ResultCard:
-        """The card in ``folder``.
+        """The card in ``folder``, or in one file of any name.
 
         Raises: DataError for a file that is no card, or per-user values of another card; UnsupportedError for a card of
         another schema; FileNotFoundError without ``card.json``.
         """
-        path = Path(folder) / CARD_FILE
+        path = Path(folder) if Path(folder).is_file() else Path(folder) / CARD_FILE
         try:
             tree = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:

@@ -1,12 +1,15 @@
-"""Two result cards side by side: paired by user, and only when they answer the same question."""
+"""Result cards side by side: paired by user, and only when they answer the same question."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import polars as pl
 
 from hpgr.core.errors import DataError
 from hpgr.evaluation.card import ResultCard
-from hpgr.evaluation.intervals import DEFAULT, Bootstrap, Difference, paired_differences
+from hpgr.evaluation.intervals import DEFAULT, Bootstrap
+from hpgr.evaluation.significance import Difference, differences_from, paired_differences
 
 
 def compare(
@@ -16,6 +19,30 @@ def compare(
 
     Raises: DataError where the certificates or the protocols differ, or a card has no values of single users.
     """
+    refuse_unlike(first, second)
+    return paired_differences(user_values(first), user_values(second), how, metrics)
+
+
+def compare_table(
+    reference: ResultCard,
+    others: Mapping[str, ResultCard],
+    *,
+    metrics: Sequence[str] | None = None,
+    how: Bootstrap = DEFAULT,
+) -> dict[str, list[Difference]]:
+    """Each of ``others`` minus the ``reference``, by name; ``p_holm`` is adjusted over all cells of the table.
+
+    Raises: DataError as ``compare`` does.
+    """
+    for other in others.values():
+        refuse_unlike(reference, other)
+    return differences_from(
+        user_values(reference), {name: user_values(other) for name, other in others.items()}, how, metrics
+    )
+
+
+def refuse_unlike(first: ResultCard, second: ResultCard) -> None:
+    """Raises: DataError where the certificates or the protocols differ."""
     if first.certificate.hash != second.certificate.hash:
         raise DataError(
             f"certificate of {second.model} ({second.certificate.hash}) must be that of {first.model} "
@@ -26,9 +53,13 @@ def compare(
             f"protocol of {second.model} ({second.protocol}) must be that of {first.model} ({first.protocol}); "
             "evaluate both the same way"
         )
-    for card in (first, second):
-        if card.per_user is None:
-            raise DataError(f"card of {card.model} (no values of single users) must have them; evaluate again")
-    assert first.per_user is not None
-    assert second.per_user is not None
-    return paired_differences(first.per_user, second.per_user, how, metrics)
+
+
+def user_values(card: ResultCard) -> pl.DataFrame:
+    """The values of single users of a card.
+
+    Raises: DataError where it has none.
+    """
+    if card.per_user is None:
+        raise DataError(f"card of {card.model} (no values of single users) must have them; evaluate again")
+    return card.per_user

@@ -1,16 +1,14 @@
-"""How sure a number is: bootstrap over users, paired differences, Holm, and the least difference that can be seen.
+"""How sure a mean is: the bootstrap over users.
 
 The unit is the user: each metric is first a user's own mean, so that the queries of one user are resampled together.
-Seeds are another source of variance, which none of these intervals contains.
-Source: Efron & Tibshirani, 1993 (percentile bootstrap, sign-flip test); Holm, Scand. J. Statist. 1979.
+Seeds are another source of variance, which these intervals do not contain; ``seeds`` has some that do.
+Source: Efron & Tibshirani, 1993 (percentile bootstrap).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import polars as pl
@@ -54,21 +52,6 @@ class Bootstrap:
 DEFAULT = Bootstrap()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
-    """Second minus first of one metric over the same users: interval and two-sided sign-flip ``p_value``.
-
-    ``p_holm`` is adjusted for the other metrics of the comparison. ``detectable``: the least true difference that this
-    many users would show with power 0.8 at level 0.05.
-    """
-
-    metric: str
-    interval: Interval
-    p_value: float
-    p_holm: float
-    detectable: float
-
-
 def bootstrap_means(frame: pl.DataFrame, how: Bootstrap = DEFAULT) -> dict[str, Interval]:
     """The mean and interval of every column but ``user_id`` and ``num_queries``.
 
@@ -78,8 +61,8 @@ def bootstrap_means(frame: pl.DataFrame, how: Bootstrap = DEFAULT) -> dict[str, 
     Raises: DataError for a frame without users, a column without a value, and for NaN.
     """
     names = metric_columns(frame)
-    values_UM, known_UM = _matrix(frame, names)
-    drawn = np.concatenate([_means(weights, values_UM, known_UM) for weights in _weights(len(frame), how)])
+    values_UM, known_UM = known_values(frame, names)
+    drawn = np.concatenate([_means(weights, values_UM, known_UM) for weights in user_weights(len(frame), how)])
     tail = (1 - how.level) / 2
     found = {}
     for m, name in enumerate(names):
@@ -90,83 +73,16 @@ def bootstrap_means(frame: pl.DataFrame, how: Bootstrap = DEFAULT) -> dict[str, 
     return found
 
 
-def paired_differences(
-    first: pl.DataFrame, second: pl.DataFrame, how: Bootstrap = DEFAULT, metrics: Sequence[str] | None = None
-) -> list[Difference]:
-    """``second - first`` of each metric that both have, users aligned by ``user_id``; positive: the second is higher.
-
-    A user without a value on either side is left out of that metric.
-
-    Raises: DataError where the two do not hold the same users, or share no metric.
-    """
-    names = list(metrics or [name for name in metric_columns(first) if name in metric_columns(second)])
-    if not names:
-        raise DataError(f"metrics ({', '.join(metric_columns(second))}) must include one that both sides have")
-    if first["user_id"].dtype != second["user_id"].dtype or set(first["user_id"]) != set(second["user_id"]):
-        raise DataError(
-            f"users ({len(first)} and {len(second)}) must be the same on both sides; evaluate both on one split"
-        )
-    right = second.select("user_id", *(pl.col(name).alias(f"second {name}") for name in names))
-    both = first.select("user_id", *names).join(right, on="user_id", validate="1:1").sort("user_id")
-    change = both.select("user_id", *((pl.col(f"second {name}") - pl.col(name)).alias(name) for name in names))
-    intervals = bootstrap_means(change, how)
-    columns = [change[name].drop_nulls().to_numpy() for name in names]
-    p_values = [sign_flip_p(column, how) for column in columns]
-    return [
-        Difference(
-            metric=name,
-            interval=intervals[name],
-            p_value=p,
-            p_holm=adjusted,
-            detectable=detectable_difference(float(np.std(column)), len(column)),
-        )
-        for name, p, adjusted, column in zip(names, p_values, holm(p_values), columns)
-    ]
-
-
-def sign_flip_p(difference_U: np.ndarray, how: Bootstrap = DEFAULT) -> float:
-    """Two-sided p-value of a mean of zero: how often random signs give a mean at least as far from it."""
-    difference_U = np.asarray(difference_U, dtype=np.float64)
-    generator = numpy_generator(how.seed, "sign flip")
-    total, size, extreme = difference_U.sum(), len(difference_U), 0
-    # Sums of the same numbers in another order differ in the last bits; they must still count as equal.
-    reach = abs(total) - 1e-9 * np.abs(difference_U).sum()
-    for count in how.blocks(size):
-        flips = generator.integers(0, 2, size=(count, size), dtype=np.int8).astype(np.float64)
-        extreme += int((np.abs(total - 2 * (flips @ difference_U)) >= reach).sum())
-    return (extreme + 1) / (how.num_samples + 1)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment, in the given order.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for step, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - step) * p_values[i]))
-        adjusted[i] = highest
-    return adjusted
-
-
-def detectable_difference(spread: float, num_users: int, *, level: float = 0.05, power: float = 0.8) -> float:
-    """The least true mean difference found with probability ``power`` by a two-sided test at ``level``.
-
-    ``spread``: standard deviation over users of the paired difference (or of a guess made before a study).
-    """
-    normal = NormalDist()
-    return (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(power)) * spread / math.sqrt(max(num_users, 1))
-
-
 def metric_columns(frame: pl.DataFrame) -> list[str]:
     """The columns of a per-user frame that hold metrics."""
     return [name for name in frame.columns if name not in ("user_id", "num_queries")]
 
 
-def _matrix(frame: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """``[U, M]`` values, 0 where unknown, and whether each is known."""
+def known_values(frame: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """``[U, M]`` values, 0 where unknown, and whether each is known.
+
+    Raises: DataError for a frame without users, a column without a value, and for NaN.
+    """
     if not len(frame) or not names:
         raise DataError(f"users and metrics ({len(frame)} and {len(names)}) must be at least 1 for an interval")
     values_UM = np.stack([frame[name].cast(pl.Float64).fill_null(0.0).to_numpy() for name in names], axis=1)
@@ -177,7 +93,7 @@ def _matrix(frame: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarr
     return values_UM, known_UM
 
 
-def _weights(num_users: int, how: Bootstrap) -> Iterator[np.ndarray]:
+def user_weights(num_users: int, how: Bootstrap) -> Iterator[np.ndarray]:
     """``[n, U]`` how often each user is drawn in each resampling."""
     generator = numpy_generator(how.seed, "bootstrap")
     for count in how.blocks(num_users):

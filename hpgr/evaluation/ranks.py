@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hpgr.core.errors import DataError
 from hpgr.core.jagged import Jagged, offsets_of
+from hpgr.retrieval.exact import true_counts, users_at_once
 
 NEVER = 1 << 40
 """``better`` of a target that no list can hold: outside the catalogue, or excluded."""
@@ -123,13 +124,14 @@ def rank_counts_by_blocks(
         own[here] = block[query[here].to(block.device), (rows[here] - start).to(block.device)].cpu().double()
 
     better, tied = torch.zeros_like(rows), torch.zeros_like(rows)
+    asked = reachable.nonzero().squeeze(1)
     for start, stop in blocks(None):
-        block = _checked(score_block(start, stop), wanted.num_rows, stop - start)
-        block = _without(block, forbidden, num_items, start, stop)
-        for part in reachable.nonzero().squeeze(1).split(wanted.num_rows or 1):
-            above, beside = _count(block, own[part], query[part], rows[part] - start)
-            better[part] += above
-            tied[part] += beside
+        block = _numbers(_checked(score_block(start, stop), wanted.num_rows, stop - start))
+        banned = forbidden[(forbidden % max(num_items, 1) >= start) & (forbidden % max(num_items, 1) < stop)]
+        banned_2F = torch.stack([banned // max(num_items, 1), banned % max(num_items, 1) - start])
+        above, beside = _count(block, own[asked], query[asked], rows[asked] - start, banned_2F)
+        better[asked] += above
+        tied[asked] += beside
     better[~reachable] = NEVER
     return RankCounts(
         rows=rows.numpy(),
@@ -140,34 +142,43 @@ def rank_counts_by_blocks(
     )
 
 
-def _count(block: Tensor, own_N: Tensor, query_N: Tensor, column_N: Tensor) -> tuple[Tensor, Tensor]:
-    """How many of a block's scores are above and beside each target's own; NaN marks what does not take part."""
-    mine = block[query_N.to(block.device)]
-    inside = ((column_N >= 0) & (column_N < block.shape[1])).nonzero().squeeze(1)
-    mine[inside.to(block.device), column_N[inside].to(block.device)] = torch.nan
-    own = own_N.to(device=block.device, dtype=block.dtype)[:, None]
-    return (mine > own).sum(1).cpu(), (mine == own).sum(1).cpu()
+def _count(
+    block: Tensor, own_N: Tensor, query_N: Tensor, column_N: Tensor, banned_2F: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How many of a block's scores are above and beside each target's own; ``query_N`` and the banned queries ascend."""
+    above, beside = torch.zeros_like(query_N), torch.zeros_like(query_N)
+    step = users_at_once(block)
+    borders = torch.arange(0, block.shape[0] + step, step)
+    cuts_N = torch.searchsorted(query_N, borders).tolist()
+    cuts_F = torch.searchsorted(banned_2F[0].contiguous(), borders).tolist()
+    for i, first in enumerate(borders[:-1].tolist()):
+        some = block[first : first + step]
+        if cuts_F[i + 1] > cuts_F[i]:
+            some = some.clone()
+            query_F, column_F = banned_2F[:, cuts_F[i] : cuts_F[i + 1]].to(block.device)
+            some[query_F - first, column_F] = torch.nan
+        for part in torch.arange(cuts_N[i], cuts_N[i + 1]).split(step):
+            mine = some[(query_N[part] - first).to(block.device)]
+            own = own_N[part].to(device=block.device, dtype=block.dtype)[:, None]
+            above[part] = true_counts(mine > own).cpu()
+            beside[part] = true_counts(mine == own).cpu()
+    # No target stands beside itself.
+    return above, beside - ((column_N >= 0) & (column_N < block.shape[1])).long()
 
 
 def _checked(block: Tensor, num_queries: int, num_columns: int) -> Tensor:
     if tuple(block.shape) != (num_queries, num_columns):
         raise DataError(f"scores (shape {tuple(block.shape)}) must have the shape ({num_queries}, {num_columns})")
-    bad = block.isnan().any(1) if block.is_floating_point() else torch.zeros(num_queries, dtype=torch.bool)
-    if bool(bad.any()):
-        raise DataError(
-            f"scores (NaN in {int(bad.sum())} of {num_queries} queries) must be numbers; "
-            "look for a loss that became NaN in training"
-        )
     return block if block.is_floating_point() else block.double()
 
 
-def _without(block: Tensor, forbidden: Tensor, num_items: int, start: int, stop: int) -> Tensor:
-    rows = forbidden % max(num_items, 1)
-    here = forbidden[(rows >= start) & (rows < stop)].to(block.device)
-    if not len(here):
-        return block
-    block = block.clone()
-    block[here // num_items, here % num_items - start] = torch.nan
+def _numbers(block: Tensor) -> Tensor:
+    # A largest score that is a number says at a fraction of the cost that all are.
+    if block.numel() and bool(block.max().isnan()):
+        raise DataError(
+            f"scores (NaN in {int(block.isnan().any(1).sum())} of {len(block)} queries) must be numbers; "
+            "look for a loss that became NaN in training"
+        )
     return block
 
 

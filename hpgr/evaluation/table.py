@@ -5,7 +5,7 @@ Cards that answer unlike questions never share a table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.markup import escape
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from hpgr.evaluation.card import ResultCard
 from hpgr.evaluation.intervals import Interval
+from hpgr.evaluation.published import Published
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +45,25 @@ class CardGroup:
         """A row a card: its label, then each metric, ``–`` where the card lacks it."""
         rows = [[formatted(card.metrics.get(name)) for name in self.metrics] for card in self.cards]
         return [[label, *row] for label, row in zip(self.labels, rows)]
+
+    def beside(self, published: Mapping[str, Published]) -> tuple[list[str], list[list[str]]]:
+        """Names of columns and their rows: ``metrics`` and ``cells``, and what was ``published`` of a model, by its name, after
+        each metric that any of them is known for."""
+        known = {name for card in self.cards if card.model in published for name in published[card.model].metrics}
+        names, rows = [], self.cells()
+        columns = [[row[0] for row in rows]]
+        for place, name in enumerate(self.metrics, start=1):
+            names.append(name)
+            columns.append([row[place] for row in rows])
+            if name in known:
+                names.append(f"{name} published")
+                columns.append([published[c.model].text(name) if c.model in published else "–" for c in self.cards])
+        return names, [list(row) for row in zip(*columns)]
+
+    def sources(self, published: Mapping[str, Published]) -> list[str]:
+        """A line for each model of which something was published: where."""
+        models = dict.fromkeys(card.model for card in self.cards)
+        return [f"{name}: {published[name].source}" for name in models if name in published]
 
 
 def groups(cards: Sequence[ResultCard]) -> list[CardGroup]:
@@ -81,25 +101,31 @@ def formatted(interval: Interval | None) -> str:
     return f"{number(interval.value)} [{number(interval.low)}, {number(interval.high)}]"
 
 
-def markdown(cards: Sequence[ResultCard]) -> str:
-    """One Markdown table for each question, under its title."""
+def markdown(cards: Sequence[ResultCard], published: Mapping[str, Published] | None = None) -> str:
+    """One Markdown table for each question, under its title; ``published``, by model, stands beside our figures."""
     blocks = []
     for group in groups(cards):
-        rows = [["model", *group.metrics], ["---", *("---:" for _ in group.metrics)], *group.cells()]
+        names, cells = group.beside(published or {})
+        rows = [["model", *names], ["---", *("---:" for _ in names)], *cells]
         lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
         blocks.append("\n".join([f"**{group.title}**", "", *lines]))
+        sources = group.sources(published or {})
+        if sources:
+            blocks.append("Published:\n\n" + "\n".join(f"- {line}" for line in sources))
     return "\n\n".join(blocks) + "\n"
 
 
-def terminal(cards: Sequence[ResultCard]) -> list[Table]:
+def terminal(cards: Sequence[ResultCard], published: Mapping[str, Published] | None = None) -> list[Table]:
     """One ``rich`` table for each question; a row a metric, so that it fits narrow terminals."""
     tables = []
     for group in groups(cards):
-        table = Table(title=escape(group.title), title_justify="left")
+        names, rows = group.beside(published or {})
+        sources = "\n".join(group.sources(published or {}))
+        table = Table(title=escape(group.title), title_justify="left", caption=escape(sources), caption_justify="left")
         table.add_column("metric")
         for label in group.labels:
             table.add_column(escape(label), justify="right")
-        for name, *cells in zip(group.metrics, *(row[1:] for row in group.cells())):
+        for name, *cells in zip(names, *(row[1:] for row in rows)):
             table.add_row(escape(name), *map(escape, cells))
         tables.append(table)
     return tables

@@ -44,6 +44,14 @@ def test_a_declared_unit_allows_early_times_and_milliseconds_survive() -> None:
     assert log.facts.time_unit_note == "timestamp read as ms (declared)"
 
 
+def test_an_order_is_no_time_and_a_step_is_a_second() -> None:
+    log = EventLog.read(frame(timestamp=[2, 0, 7]), time_unit="order")
+    assert times_ms(log) == [2000, 0, 7000]
+    assert log.validate().time_unit_note == "timestamp read as order, a second a step: the log has no times"
+    assert "must not be before 1970" in refusal(frame(timestamp=[2, -1, 0]), time_unit="order")
+    assert "(3 of 3 values) must be steps below" in refusal(frame(timestamp=[NOON_S * 1000] * 3), time_unit="order")
+
+
 def test_datetimes_without_a_zone_are_utc_and_others_are_converted() -> None:
     moment = datetime(2023, 11, 14, 22, 13, 20, 123_000)
     paris = [moment.replace(tzinfo=timezone(timedelta(hours=1)))] * 3
@@ -182,5 +190,5 @@ def test_other_problems_are_counted_behind_the_first() -> None:
 def test_a_time_unit_for_datetimes_or_unknown_is_a_wrong_option() -> None:
     with pytest.raises(ConfigError, match=r"time_unit \(s\) must be left out; timestamp of the frame holds datetimes"):
         EventLog.read(frame(timestamp=[datetime(2023, 1, 1)] * 3), time_unit="s")
-    with pytest.raises(ConfigError, match=r"time_unit \(minutes\) must be s, ms or us"):
+    with pytest.raises(ConfigError, match=r"time_unit \(minutes\) must be s, ms or us, or order"):
         EventLog.read(frame(), time_unit="minutes")  # type: ignore[arg-type]

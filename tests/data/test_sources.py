@@ -15,7 +15,16 @@ from hpgr.data.sessions import GivenSessions
 from hpgr.data.sources import Source, sources
 from hpgr.data.store import SequenceStore
 
-ALL = ["ebnerd", "kuairand_pure", "movielens_100k", "online_retail", "thirty_music"]
+ALL = [
+    "amazon_beauty",
+    "ebnerd",
+    "kuairand_pure",
+    "ml_1m_ordered",
+    "movielens_100k",
+    "online_retail",
+    "published_sequences",
+    "thirty_music",
+]
 
 
 def rows(source: Source) -> list[dict[str, Any]]:
@@ -47,10 +56,13 @@ class TestRegistry:
     @pytest.mark.parametrize(
         ("name", "file"),
         [
+            ("amazon_beauty", "interactions.parquet"),
             ("ebnerd", "train/history.parquet"),
             ("kuairand_pure", "log_standard_*_pure.csv"),
+            ("ml_1m_ordered", "ml-1m.txt*"),
             ("movielens_100k", "u.data, u.item"),
             ("online_retail", "*.csv"),
+            ("published_sequences", "bert4rec/beauty.txt*"),
             ("thirty_music", "interactions.parquet"),
         ],
     )
@@ -289,12 +301,29 @@ def real_logs() -> Path:
             # 5,884 rows repeat user, item, millisecond and label of another.
             {"users": 25_156, "items": 6361, "events": 228_329 - 5884, "exposures": 228_329},
         ),
+        (
+            "amazon_beauty",
+            "amazon-beauty",
+            {},
+            {"users": 22_363, "items": 12_101, "events": 198_502, "sessions": 121_100},
+        ),
+        ("ml_1m_ordered", "ml-1m-ordered", {}, {"users": 6040, "items": 3416, "events": 999_611, "sessions": 6040}),
+        *(
+            ("published_sequences", "published-sequences", {"file": file}, {"users": u, "items": i, "events": n})
+            for file, u, i, n in (
+                ("bert4rec-beauty", 40_226, 54_542, 353_962),
+                ("s3rec-beauty", 22_363, 12_101, 198_502),
+                ("s3rec-toys", 19_412, 11_924, 167_597),
+                ("sasrec-video", 31_013, 23_715, 287_107),
+                ("sasrec-wikipedia", 8227, 1000, 157_474),
+            )
+        ),
         ("movielens_100k", "ml-100k", {}, {"users": 943, "items": 1682, "events": 100_000}),
         ("online_retail", "online-retail", {}, {"users": 4335, "items": 3659, "events": 386_278}),
         ("online_retail", "tiny-retail", {}, {"users": 120, "items": 2015, "events": 9102}),
         ("thirty_music", "30music-sample", {}, {"users": 14_262, "items": 9999, "events": 343_183, "sessions": 37_877}),
     ],
-    ids=["ebnerd-reads", "ebnerd-impressions", "kuairand", "movielens", "retail", "tiny-retail", "thirty-music"],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None,
 )
 def test_a_store_of_the_real_log_has_the_documented_counts(name, folder, view, counts, real_logs, tmp_path):
     store = built(sources()[name](real_logs / folder, **view), tmp_path / "store")

@@ -55,6 +55,15 @@ def test_leave_one_out_holds_out_the_last_two(make_store):
     assert found.catalogue.items.ids.to_list() == ["a", "b", "x"]
 
 
+def test_leave_one_out_may_train_on_what_it_would_validate(make_store):
+    store = make_store(log_of("abcd", "xy", "q"))
+    found, plain = split(store, LeaveOneOut(train_on_validation=True)), split(store, LeaveOneOut())
+    assert trained(store, found) == {"abc", "x"}
+    assert not len(found.validation)
+    assert asked(store, found.test) == asked(store, plain.test)
+    assert found.certificate.hash == plain.certificate.hash
+
+
 def test_simultaneous_events_are_not_in_the_history_of_one_another_where_ties_are_a_set(make_store):
     times = {"abcd": [0, 1, 2, 2], "xyz": [0, 0, 0], "klmn": [0, 0, 1, 1]}
     store = make_store(log_of("abcd", "xyz", "klmn", times=times), ties="set")

@@ -5,14 +5,7 @@ import polars as pl
 import pytest
 
 from hpgr.core.errors import ConfigError, DataError
-from hpgr.evaluation.intervals import (
-    Bootstrap,
-    bootstrap_means,
-    detectable_difference,
-    holm,
-    paired_differences,
-    sign_flip_p,
-)
+from hpgr.evaluation.intervals import Bootstrap, bootstrap_means
 
 
 def users(**columns):
@@ -50,58 +43,11 @@ def test_users_without_a_value_are_left_out():
     assert (found["y"].low, found["y"].high) == (1.0, 1.0)
 
 
-def test_a_true_null_is_rejected_about_as_often_as_the_level_says():
-    rng = np.random.default_rng(3)
-    how = Bootstrap(num_samples=199)
-    rejected = np.mean(
-        [sign_flip_p(rng.exponential(1.0, 60) * rng.choice([-1, 1], 60), how) <= 0.05 for _ in range(600)]
-    )
-    assert 0.03 < rejected < 0.07
-
-
-def test_sign_flips_of_few_users_by_hand():
-    # Of the 8 sign patterns of (1, 1, 1) two are as far from zero as 3.
-    assert sign_flip_p(np.ones(3), Bootstrap(num_samples=4000)) == pytest.approx(2 / 8, abs=0.02)
-    assert sign_flip_p(np.zeros(5)) == 1.0
-
-
-def test_paired_difference_aligns_users_and_has_a_sign():
-    rng = np.random.default_rng(4)
-    base = rng.random(300)
-    first = users(**{"NDCG@10": base, "AUC": base})
-    second = users(**{"AUC": base, "NDCG@10": base + 0.1 + 0.01 * rng.normal(size=300)}).reverse()
-    better, same = paired_differences(first, second)
-    assert (better.metric, same.metric) == ("NDCG@10", "AUC")
-    assert better.interval.low < 0.1 < better.interval.high
-    assert better.p_value < 0.01
-    assert better.p_holm == pytest.approx(2 * better.p_value)
-    assert (same.interval.value, same.p_value, same.detectable) == (0.0, 1.0, 0.0)
-    assert [d.metric for d in paired_differences(first, second, metrics=["AUC"])] == ["AUC"]
-
-
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-def test_the_detectable_difference_is_found_with_its_power():
-    least = detectable_difference(1.0, 100)
-    assert least == pytest.approx((1.959964 + 0.841621) / 10, abs=1e-6)
-    rng = np.random.default_rng(5)
-    found = np.mean([sign_flip_p(rng.normal(least, 1, 100), Bootstrap(num_samples=199)) <= 0.05 for _ in range(300)])
-    assert 0.72 < found < 0.88
-
-
 def test_what_has_no_interval_is_refused():
     with pytest.raises(DataError, match=r"x \(NaN, or null for all 2 users\) must be a number"):
         bootstrap_means(users(x=[1.0, float("nan")]))
     with pytest.raises(DataError, match=r"users and metrics \(1 and 0\) must be at least 1"):
         bootstrap_means(pl.DataFrame({"user_id": [1], "num_queries": [1]}))
-    with pytest.raises(DataError, match=r"users \(2 and 1\) must be the same on both sides"):
-        paired_differences(users(x=[1.0, 2.0]), users(x=[1.0]))
-    with pytest.raises(DataError, match=r"metrics \(y\) must include one that both sides have"):
-        paired_differences(users(x=[1.0]), users(y=[1.0]))
     with pytest.raises(ConfigError, match=r"level \(95\) must lie between 0 and 1"):
         Bootstrap(level=95)
     with pytest.raises(ConfigError, match=r"num_samples \(0\) must be at least 1"):

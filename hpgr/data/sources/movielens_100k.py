@@ -14,7 +14,7 @@ from hpgr.data.history_rule import HistoryRule
 from hpgr.data.log import EventLog
 from hpgr.data.sessions import IdleGap
 from hpgr.data.sources import SOURCES, Source
-from hpgr.data.sources.layout import INTERACTIONS, ITEMS, found, is_normalised, parquet
+from hpgr.data.sources.layout import INTERACTIONS, ITEMS, Ties, found, is_normalised, parquet, tie_order
 
 _HOME = "https://grouplens.org/datasets/movielens/100k/"
 # The last columns of u.item, in its order.
@@ -27,10 +27,14 @@ _GENRES = (
 
 
 @SOURCES.register("movielens_100k")
-def movielens_100k(folder: Path) -> Source:
+def movielens_100k(folder: Path, ties: Ties = "set", draw: int = 1) -> Source:
     """Every rating is an event, whatever its stars; genres are categories.
 
     Three of four events share their second with another of the same user: the order in the file is not that of rating.
+    ``ties``: ``set`` asks with earlier seconds only; ``file`` keeps the file's order, as published protocols with a stable
+    sort do; ``permuted`` shuffles it, by ``draw``, to tell what that order is worth.
+
+    Raises: ConfigError if ``ties`` is another word.
     """
     if is_normalised(folder):
         ratings = parquet(folder, INTERACTIONS, _HOME).select("user_id", "item_id", "timestamp")
@@ -41,10 +45,11 @@ def movielens_100k(folder: Path) -> Source:
             data, separator="\t", has_header=False, new_columns=["user_id", "item_id", "rating", "timestamp"]
         ).select("user_id", "item_id", "timestamp")
         films = _films(item)
+    rows, order = tie_order(ratings, ties, draw)
     return Source(
-        log=EventLog.read(ratings, time_unit="s", name=str(folder)),
+        log=EventLog.read(rows, time_unit="s", name=str(folder)),
         items=films,
-        build={"sessions": IdleGap(), "ties": "set", "history": HistoryRule()},
+        build={"sessions": IdleGap(), "ties": order, "history": HistoryRule()},
     )
 
 
