@@ -17,7 +17,7 @@ from hpgr.data.history import gather_history
 from hpgr.data.ranges import chunks
 from hpgr.evaluation.classification import auc, grouped_auc
 from hpgr.evaluation.metrics import per_query
-from hpgr.frames.counting import CountingRecommender
+from hpgr.frames.boosted import BoostedRecommender
 from hpgr.frames.ranking import RankingRecommender
 from hpgr.frames.stage import TrainableStage
 from hpgr.training.run import Run
@@ -43,7 +43,10 @@ def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = No
     """
     if hasattr(frame, "observe"):
         frame.observe(torch.from_numpy(material.split.catalogue.train_count))
-    if isinstance(frame, CountingRecommender):
+    if isinstance(frame, BoostedRecommender):
+        _grow(frame, material, run)
+        return {}
+    if hasattr(frame, "fit"):
         frame.fit(_whole_histories(material))
         return {}
     if isinstance(frame, RankingRecommender) and selects_by_similarity(frame.config):
@@ -66,6 +69,15 @@ def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = No
                 stacklevel=2,
             )
     return results
+
+
+def _grow(frame: BoostedRecommender, material: Material, run: Run) -> None:
+    features = frame.config.features
+    try:
+        held = [batch[:2] for batch in material.ranked_batches("validation", run, features, VALIDATION_LIMIT)]
+    except DataError:
+        held = []
+    frame.fit(material.labelled_batches(features, run), held, seed=run.seed)
 
 
 def selects_by_similarity(config: RankingRecommender.Config) -> bool:

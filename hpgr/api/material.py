@@ -15,11 +15,13 @@ from hpgr.data.queries import QueryBatches, RequestQueries, SampledQueries
 from hpgr.data.ranges import Queries, flat_index, offsets_from
 from hpgr.data.ranking_batch import RankingInput
 from hpgr.data.requests import ExposedRequests, SampledRequests
+from hpgr.data.session_parallel import SessionParallelWindows
 from hpgr.data.split import Split, split
 from hpgr.data.split_rules import SplitRule
 from hpgr.data.store import SequenceStore
 from hpgr.data.windows import TrainWindows
 from hpgr.frames.stage import TrainableStage
+from hpgr.objectives.next_item import NextItem
 from hpgr.training.batches import Batches
 from hpgr.training.run import Run
 
@@ -64,10 +66,30 @@ class Material:
         return run.candidates
 
     def training_batches(self, stage: TrainableStage, run: Run) -> Batches:
-        """The batches of one stage; the same for the same run."""
+        """The batches of one stage; the same for the same run.
+
+        Raises: ConfigError where the run's windows ask for states that the model cannot carry.
+        """
         if stage.batches == "history":
-            return TrainWindows(self.store, self.split.train, self.split.catalogue, run.windows, seed=run.seed)
-        asked = self.asked(features_of(stage.module), run.windows.max_len)
+            return self._windows(stage.module, run)
+        return self.labelled_batches(features_of(stage.module), run)
+
+    def _windows(self, frame: Any, run: Run) -> Batches:
+        parts = self.store, self.split.train, self.split.catalogue
+        if isinstance(run.windows, TrainWindows.Config):
+            return TrainWindows(*parts, run.windows, seed=run.seed)
+        if not getattr(frame.config.encoder, "carries_state", False):
+            raise ConfigError(
+                f"windows (session-parallel) must have an encoder that carries its states from batch to batch, which "
+                f"{type(frame.encoder).__qualname__} cannot; take GruEncoder or TrainWindows"
+            )
+        if not isinstance(frame.objective, NextItem):
+            raise ConfigError("windows (session-parallel) must have the objective NextItem; take it or TrainWindows")
+        return SessionParallelWindows(*parts, run.windows, scope=frame.config.encoder.scope)
+
+    def labelled_batches(self, features: tuple[str, ...], run: Run) -> ExposedRequests | SampledRequests:
+        """Histories with the labelled candidates that a ranker with these cross features is trained on."""
+        asked = self.asked(features, run.windows.max_len)
         rule = self.candidate_rule(run)
         if isinstance(rule, ExposedRequests.Config):
             return ExposedRequests(asked, self.split.train_requests, rule, seed=run.seed)

@@ -9,9 +9,11 @@ from torch import nn
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
+from hpgr.nn.norm import norm_layer
 from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.relative_bias import RelativeBias
 from hpgr.nn.transformer_layer import TransformerLayer
+from hpgr.nn.truncated_normal import check_std, draw_linears
 from hpgr.ops.attention import MaskRule
 
 
@@ -21,7 +23,8 @@ class AttentionEncoder(nn.Module):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """``position`` None where the tokens already carry their place. ``bias``: a learned bias for how far apart two events
-        stand, in places and time, shared by the layers. ``dropout`` acts on the input."""
+        stand, in places and time, shared by the layers. ``dropout`` acts on the input, after ``input_norm``; ``final_norm``
+        is not needed where layers norm their sums. ``init_std`` None: each linear layer's own start."""
 
         layer: TransformerLayer.Config
         num_layers: int = 2
@@ -29,10 +32,14 @@ class AttentionEncoder(nn.Module):
         position: TimeAwarePosition.Config | None = None
         bias: RelativeBias.Config | None = None
         dropout: float = 0.0
+        input_norm: bool = False
+        final_norm: bool = True
+        init_std: float | None = None
 
         def __post_init__(self) -> None:
             if self.num_layers < 1:
                 raise ConfigError(f"num_layers ({self.num_layers}) must be at least 1")
+            check_std(self.init_std)
 
         def build(self, *, dim: int) -> AttentionEncoder:
             return AttentionEncoder(self, dim)
@@ -42,16 +49,19 @@ class AttentionEncoder(nn.Module):
         self.position = config.position.build(dim=dim) if config.position else None
         self.bias = config.bias.build() if config.bias else None
         self.layers = nn.ModuleList(config.layer.build(dim=dim) for _ in range(config.num_layers))
-        self.norm = nn.LayerNorm(dim)
+        kind = config.layer.norm_kind
+        self.norm = norm_layer(kind, dim) if config.final_norm else nn.Identity()
+        self.input_norm = norm_layer(kind, dim) if config.input_norm else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.rule = MaskRule(causal=config.causal)
+        draw_linears(self, config.init_std)
 
     def forward(self, x: Jagged, history: History) -> Jagged:
         """``(T, D)`` to ``(T, D)``."""
         values = x.values
         if self.position is not None:
             values = values + self.position.for_history(history.user_offsets, history.time_ms, history.now_ms)
-        states = x.with_values(self.dropout(values))
+        states = x.with_values(self.dropout(self.input_norm(values)))
         bias = self.bias.between(history.time_ms, history.time_ms, None) if self.bias is not None else None
         for layer in self.layers:
             states = layer(states, self.rule, bias)

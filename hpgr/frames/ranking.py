@@ -16,6 +16,9 @@ from hpgr.frames.scoring import monitors_of
 from hpgr.frames.stage import TrainableStage
 from hpgr.objectives.losses.binary import binary_loss
 
+FEATURES = ("times_seen", "age", "is_new", "is_cold", "popularity", "popularity_day", "popularity_hour")
+"""Cross features that every log can give; ``hpgr.data.features`` has more."""
+
 
 class RankingRecommender(nn.Module):
     """History and candidates through one item part and one trunk, then an encoder in which candidates read the history.

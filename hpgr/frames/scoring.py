@@ -13,7 +13,30 @@ from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
 from hpgr.frames.prior import PopularityPrior
 from hpgr.frames.stage import TrainableStage
+from hpgr.items import Items
 from hpgr.objectives import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogueTargets:
+    """What an objective holds states against: the output side of ``items``, and what training counted."""
+
+    items: Items
+    prior: PopularityPrior
+
+    @property
+    def num_items(self) -> int:
+        return self.items.num_items
+
+    @property
+    def log_share_V(self) -> Tensor:
+        return self.prior.log_share_V
+
+    def table(self) -> Tensor:
+        return self.items.table()
+
+    def bias(self) -> Tensor | None:
+        return self.items.bias()
 
 
 class ScoringRecommender(nn.Module):
@@ -61,6 +84,11 @@ class ScoringRecommender(nn.Module):
         """Take the training counts of the catalogue ``[V]``."""
         self.prior.observe(counts_V)
 
+    @property
+    def targets(self) -> CatalogueTargets:
+        """What the objective predicts, drawn from and scored with."""
+        return CatalogueTargets(items=self.items, prior=self.prior)
+
     def states(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
         """``(T, D)``: the encoder's states; ``hidden_T`` bool marks events whose item is replaced by the mask vector."""
         x_TD = self.items(history.item_idx)
@@ -77,7 +105,7 @@ class ScoringRecommender(nn.Module):
     def loss(self, history: History, generator: torch.Generator) -> dict[str, Tensor]:
         """``{"loss": mean over predictions, ...monitors}`` of a training batch."""
         task = self.objective.training_task(history, generator)
-        cost = self.objective.loss(self._read(task), task, self.items, generator)
+        cost = self.objective.loss(self._read(task), task, self.targets, generator)
         return {"loss": cost} | monitors_of(self)
 
     def query(self, history: History) -> Tensor:
@@ -88,7 +116,7 @@ class ScoringRecommender(nn.Module):
 
     def scores(self, history: History) -> Tensor:
         """``[B, V]``: the score of every catalogue item for each user at ``now_ms``."""
-        scores_BV = self.objective.logits(self.query(history), self.items)
+        scores_BV = self.objective.logits(self.query(history), self.targets)
         return self.prior.fill(scores_BV, history.lengths == 0)
 
     def stages(self) -> tuple[TrainableStage, ...]:

@@ -18,5 +18,9 @@ class Items(Protocol):
         ...
 
     def table(self) -> Tensor:
-        """``[V, D]``: the catalogue's vectors, without the outside row."""
+        """``[V, D]``: the catalogue's vectors that scores are made with, without the outside row."""
+        ...
+
+    def bias(self) -> Tensor | None:
+        """``[V]``: what is added to each item's score; None for nothing."""
         ...

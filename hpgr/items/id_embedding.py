@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from hpgr.core.errors import ConfigError
+from hpgr.core.errors import ConfigError, UnknownNameError
 
 
 class IdEmbedding(nn.Module):
@@ -20,17 +21,24 @@ class IdEmbedding(nn.Module):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """``unknown_prob``: share of read items replaced by the outside row while training, in [0, 1).
-        ``std``: of the initial normal weights."""
+        ``std``: of the initial normal weights; None draws them evenly from ±√(6 / (rows + dim)). ``output``: scores are made
+        with the vectors that are read (``tied``), or with a second table (``separate``). ``output_bias``: a learned number is
+        added to each item's score, 0 at the start. ``scale``: vectors that are read are multiplied by √dim."""
 
         dim: int = 64
         unknown_prob: float = 0.01
-        std: float = 0.02
+        std: float | None = 0.02
+        output: Literal["tied", "separate"] = "tied"
+        output_bias: bool = False
+        scale: bool = False
 
         def __post_init__(self) -> None:
             if self.dim < 1:
                 raise ConfigError(f"dim ({self.dim}) must be at least 1")
             if not 0 <= self.unknown_prob < 1:
                 raise ConfigError(f"unknown_prob ({self.unknown_prob}) must lie in [0, 1)")
+            if self.output not in ("tied", "separate"):
+                raise UnknownNameError.of("output", self.output, ("tied", "separate"))
 
         def build(self, *, num_items: int) -> IdEmbedding:
             return IdEmbedding(self, num_items)
@@ -42,15 +50,29 @@ class IdEmbedding(nn.Module):
         self.config = config
         self.num_items = num_items
         self.dim = config.dim
-        self.weight = nn.Parameter(torch.randn(num_items + 1, config.dim) * config.std)
+        self.weight = nn.Parameter(_drawn(num_items + 1, config))
+        separate, biased = config.output == "separate", config.output_bias
+        self.output_weight = nn.Parameter(_drawn(num_items, config)) if separate else None
+        self.output_bias = nn.Parameter(torch.zeros(num_items)) if biased else None
 
     def forward(self, item_idx: Tensor) -> Tensor:
         """``[...]`` int64 in ``0 … V`` to ``[..., D]``."""
         if self.training and self.config.unknown_prob:
             lost = torch.rand(item_idx.shape, device=item_idx.device) < self.config.unknown_prob
             item_idx = item_idx.masked_fill(lost, self.num_items)
-        return nn.functional.embedding(item_idx, self.weight)
+        read = nn.functional.embedding(item_idx, self.weight)
+        return read * self.dim**0.5 if self.config.scale else read
 
     def table(self) -> Tensor:
-        """``[V, D]``: the catalogue's vectors."""
-        return self.weight[: self.num_items]
+        """``[V, D]``: the catalogue's vectors that scores are made with, never scaled."""
+        return self.weight[: self.num_items] if self.output_weight is None else self.output_weight
+
+    def bias(self) -> Tensor | None:
+        """``[V]``: what is added to each item's score."""
+        return self.output_bias
+
+
+def _drawn(rows: int, config: IdEmbedding.Config) -> Tensor:
+    if config.std is None:
+        return nn.init.xavier_uniform_(torch.empty(rows, config.dim))
+    return torch.randn(rows, config.dim) * config.std

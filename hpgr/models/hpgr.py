@@ -7,7 +7,7 @@ from dataclasses import replace
 from hpgr.encoders.attention import AttentionEncoder
 from hpgr.encoders.hstu import HstuEncoder
 from hpgr.encoders.session import SessionEnhancement, SessionTrunk
-from hpgr.frames.ranking import RankingRecommender
+from hpgr.frames.ranking import FEATURES, RankingRecommender
 from hpgr.frames.registry import MODELS
 from hpgr.frames.scoring import ScoringRecommender
 from hpgr.frames.two_stage import TwoStageRecommender
@@ -19,8 +19,6 @@ from hpgr.nn.relative_bias import RelativeBias
 from hpgr.nn.transformer_layer import TransformerLayer
 from hpgr.objectives.costs import FullSoftmax
 from hpgr.objectives.masked_item import MaskedItem
-
-FEATURES = ("times_seen", "age", "is_new", "is_cold", "popularity", "popularity_day", "popularity_hour")
 
 
 @MODELS.register("hpgr-paper")

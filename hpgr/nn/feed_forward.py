@@ -1,6 +1,7 @@
 """Two linear layers round a non-linearity, for each event alone.
 
-Source: Vaswani et al., NeurIPS 2017, arXiv:1706.03762, section 3.3.
+Source: Vaswani et al., NeurIPS 2017, arXiv:1706.03762, section 3.3; ``swiglu``: Shazeer, 2020, arXiv:2002.05202,
+equation 6: a third layer, through silu, gates the width between the two, and none has a shift.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hpgr.core.errors import ConfigError, UnknownNameError
 
 Activation = Literal["relu", "gelu"]
+FeedForwardKind = Literal["relu", "gelu", "swiglu"]
 
 
 def activation(name: Activation) -> nn.Module:
@@ -34,7 +37,7 @@ class FeedForward(nn.Module):
         """``hidden_dim``: width between the two layers. ``dropout`` acts on that width; the caller drops the output."""
 
         hidden_dim: int
-        act: Activation = "gelu"
+        act: FeedForwardKind = "gelu"
         dropout: float = 0.0
 
         def __post_init__(self) -> None:
@@ -42,19 +45,24 @@ class FeedForward(nn.Module):
                 raise ConfigError(f"hidden_dim ({self.hidden_dim}) must be at least 1")
             if not 0 <= self.dropout < 1:
                 raise ConfigError(f"dropout ({self.dropout}) must lie in [0, 1)")
-            if self.act not in get_args(Activation):
-                raise UnknownNameError.of("activation", self.act, get_args(Activation))
+            if self.act not in get_args(FeedForwardKind):
+                raise UnknownNameError.of("activation", self.act, get_args(FeedForwardKind))
 
         def build(self, *, dim: int) -> FeedForward:
             return FeedForward(self, dim)
 
     def __init__(self, config: Config, dim: int) -> None:
         super().__init__()
-        self.inner = nn.Linear(dim, config.hidden_dim)
-        self.act = activation(config.act)
+        gated = config.act == "swiglu"
+        self.inner = nn.Linear(dim, config.hidden_dim, bias=not gated)
+        self.act = nn.Identity() if config.act == "swiglu" else activation(config.act)
         self.dropout = nn.Dropout(config.dropout)
-        self.outer = nn.Linear(config.hidden_dim, dim)
+        self.outer = nn.Linear(config.hidden_dim, dim, bias=not gated)
+        self.gate = nn.Linear(dim, config.hidden_dim, bias=False) if gated else None
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., D]`` to ``[..., D]``."""
-        return self.outer(self.dropout(self.act(self.inner(x))))
+        wide = self.act(self.inner(x))
+        if self.gate is not None:
+            wide = wide * F.silu(self.gate(x))
+        return self.outer(self.dropout(wide))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import position_in_row, row_of
-from hpgr.ops.time_bucket import log_bucket
+from hpgr.ops.time_bucket import log_bucket, sqrt_bucket
 
 
 class TimeAwarePosition(nn.Module):
@@ -22,13 +22,16 @@ class TimeAwarePosition(nn.Module):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """Ranks beyond ``num_positions`` share the last row. ``num_time_buckets`` None: ranks only; else two buckets
-        for every doubling of the time since the event, from one second on (64 reach far beyond any log).
+        """Ranks beyond ``num_positions`` share the last row. ``num_time_buckets`` None: ranks only; else, by ``spacing``,
+        two buckets for every doubling of the time since the event, from one second on (64 reach far beyond any log), or
+        the root of its minutes. ``std``: of the initial normal weights.
         """
 
         num_positions: int = 512
         num_time_buckets: int | None = 64
         order: Literal["from_end", "from_start"] = "from_end"
+        spacing: Literal["log", "sqrt"] = "log"
+        std: float = 0.02
 
         def __post_init__(self) -> None:
             if self.num_positions < 1:
@@ -39,6 +42,10 @@ class TimeAwarePosition(nn.Module):
                 )
             if self.order not in ("from_end", "from_start"):
                 raise ConfigError(f"order ({self.order}) must be from_end or from_start")
+            if self.spacing not in ("log", "sqrt"):
+                raise ConfigError(f"spacing ({self.spacing}) must be log or sqrt")
+            if not self.std > 0:
+                raise ConfigError(f"std ({self.std}) must be positive")
 
         def build(self, *, dim: int) -> TimeAwarePosition:
             return TimeAwarePosition(self, dim)
@@ -51,7 +58,7 @@ class TimeAwarePosition(nn.Module):
         self.age = nn.Embedding(config.num_time_buckets, dim) if config.num_time_buckets else None
         for table in (self.rank, self.age):
             if table is not None:
-                nn.init.normal_(table.weight, std=0.02)
+                nn.init.normal_(table.weight, std=config.std)
 
     def for_history(self, user_offsets: Tensor, time_ms: Tensor, now_ms: Tensor) -> Tensor:
         """``[T, D]`` for events at ``time_ms [T]`` in rows ``user_offsets [B+1]``, asked at ``now_ms [B]``."""
@@ -72,4 +79,6 @@ class TimeAwarePosition(nn.Module):
 
     def _bucket(self, age_ms_T: Tensor) -> Tensor:
         assert self.config.num_time_buckets is not None
+        if self.config.spacing == "sqrt":
+            return sqrt_bucket(age_ms_T.double() / 1000, num_buckets=self.config.num_time_buckets)
         return log_bucket(age_ms_T, num_buckets=self.config.num_time_buckets, first=1000)

@@ -12,11 +12,24 @@ from hpgr.core.batch import History
 
 
 class Targets(Protocol):
-    """What is predicted: the catalogue's vectors ``[V, D]``."""
+    """What is predicted: the catalogue as scores are made of it.
 
-    num_items: int
+    ``log_share_V``: log of each item's share of the training events, for costs that draw or correct by popularity.
+    """
 
-    def table(self) -> Tensor: ...
+    @property
+    def num_items(self) -> int: ...
+
+    @property
+    def log_share_V(self) -> Tensor: ...
+
+    def table(self) -> Tensor:
+        """``[V, D]``: the vectors that states are held against."""
+        ...
+
+    def bias(self) -> Tensor | None:
+        """``[V]``: what is added to each item's score; None for nothing."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

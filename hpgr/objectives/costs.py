@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hpgr.core.errors import ConfigError
 from hpgr.objectives import Targets
+from hpgr.objectives.gathered import gathered_scores
 from hpgr.objectives.losses.binary import sampled_binary_loss
 from hpgr.objectives.losses.softmax import softmax_loss
+from hpgr.objectives.scores import catalogue_logits, check_temperature, sides
 
 
 class ItemCost(Protocol):
@@ -35,26 +36,19 @@ class FullSoftmax:
     """
 
     temperature: float | None = None
-    chunk: int = 4096
+    chunk: int = 128
 
     def __post_init__(self) -> None:
-        if self.temperature is not None and self.temperature <= 0:
-            raise ConfigError(f"temperature ({self.temperature}) must be greater than 0, or None for dot products")
+        check_temperature(self.temperature)
         if self.chunk < 1:
             raise ConfigError(f"chunk ({self.chunk}) must be at least 1")
 
     def logits(self, states_ND: Tensor, items: Targets) -> Tensor:
-        states_ND, table_VD = self._sides(states_ND, items)
-        return states_ND @ table_VD.T
+        return catalogue_logits(states_ND, items, self.temperature)
 
     def loss(self, states_ND: Tensor, target_N: Tensor, items: Targets, generator: torch.Generator) -> Tensor:
-        states_ND, table_VD = self._sides(states_ND, items)
-        return softmax_loss(states_ND, target_N, table_VD, chunk=self.chunk)
-
-    def _sides(self, states_ND: Tensor, items: Targets) -> tuple[Tensor, Tensor]:
-        if self.temperature is None:
-            return states_ND, items.table()
-        return F.normalize(states_ND, dim=-1) / self.temperature, F.normalize(items.table(), dim=-1)
+        states_ND, table_VD = sides(states_ND, items, self.temperature)
+        return softmax_loss(states_ND, target_N, table_VD, bias_V=items.bias(), chunk=self.chunk)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,12 +66,14 @@ class SampledBinary:
             raise ConfigError(f"num_negatives ({self.num_negatives}) must be at least 1")
 
     def logits(self, states_ND: Tensor, items: Targets) -> Tensor:
-        return states_ND @ items.table().T
+        return catalogue_logits(states_ND, items)
 
     def loss(self, states_ND: Tensor, target_N: Tensor, items: Targets, generator: torch.Generator) -> Tensor:
         size = (target_N.shape[0], self.num_negatives)
         drawn_NM = torch.randint(items.num_items, size, generator=generator).to(target_N.device)
-        table_VD = items.table()
+        table_VD, bias_V = items.table(), items.bias()
         positive_N = (states_ND * table_VD[target_N]).sum(-1)
-        negative_NM = torch.einsum("nd,nmd->nm", states_ND, table_VD[drawn_NM])
+        negative_NM = gathered_scores(states_ND, table_VD, drawn_NM)
+        if bias_V is not None:
+            positive_N, negative_NM = positive_N + bias_V[target_N], negative_NM + bias_V[drawn_NM]
         return sampled_binary_loss(positive_N, negative_NM, drawn_NM != target_N[:, None])

@@ -6,6 +6,7 @@ Source: Markov and skip counts are the folk baselines of sequential recommendati
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,6 +14,30 @@ from torch import Tensor
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import position_in_row
+
+_MERGE_AT = 8_000_000
+
+
+class LinkRule(Protocol):
+    """Links that one batch of training histories shows; those of all batches are added up."""
+
+    def links(self, history: History) -> tuple[Tensor, Tensor, Tensor]:
+        """``(from_N, to_N, weight_N)``: items linked by the training events; ``V`` is any item outside the catalogue."""
+        ...
+
+    def recall(self, history: History) -> tuple[Tensor, Tensor]:
+        """``(event_N, weight_N)``: the events that are asked when something is to be recommended."""
+        ...
+
+
+class LinkCounter(Protocol):
+    """Reads the training histories, whole users batch by batch, then tells the links."""
+
+    def add(self, history: History) -> None: ...
+
+    def links(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``(from_N, to_N, weight_N)`` ordered by ``from``, every pair once; weights float32."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +66,44 @@ class SkipLinks:
 
     def recall(self, history: History) -> tuple[Tensor, Tensor]:
         """``(event_N, weight_N)``: the events that are asked when something is to be recommended."""
-        age = history.lengths.repeat_interleave(history.lengths) - position_in_row(
-            history.user_offsets, history.num_events
-        )
-        event_N = (age <= self.reach).nonzero().squeeze(1)
-        return event_N, 1.0 / age[event_N]
+        age_T = ages(history)
+        event_N = (age_T <= self.reach).nonzero().squeeze(1)
+        return event_N, 1.0 / age_T[event_N]
+
+
+class SummedLinks:
+    """The links of a rule added up over the training histories; memory grows with the different pairs, not with the log."""
+
+    def __init__(self, rule: LinkRule, num_items: int) -> None:
+        self.rule, self.num_items = rule, num_items
+        self._key_N = torch.zeros(0, dtype=torch.int64)
+        self._weight_N = torch.zeros(0, dtype=torch.float64)
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, history: History) -> None:
+        """Count the links of ``history``; those from or to items outside the catalogue are left out."""
+        from_N, to_N, weight_N = self.rule.links(history)
+        known = (from_N < self.num_items) & (to_N < self.num_items)
+        self._waiting.append((from_N[known] * self.num_items + to_N[known], weight_N[known]))
+        # Merging only what is as long as the sum itself keeps the cost of sorting linear in the log.
+        if sum(len(key) for key, _ in self._waiting) > max(_MERGE_AT, len(self._key_N)):
+            self._merge()
+
+    def links(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``(from_N, to_N, weight_N)`` ordered by ``from`` and ``to``."""
+        self._merge()
+        return self._key_N // self.num_items, self._key_N % self.num_items, self._weight_N.float()
+
+    def _merge(self) -> None:
+        # Older sums first: every weight is added in the order of the log, wherever it is cut.
+        key = torch.cat([self._key_N, *(key for key, _ in self._waiting)])
+        weight = torch.cat([self._weight_N, *(weight.double() for _, weight in self._waiting)])
+        self._waiting = []
+        self._key_N, at = key.unique(return_inverse=True)
+        self._weight_N = torch.zeros(self._key_N.shape[0], dtype=torch.float64).index_add_(0, at, weight)
+
+
+def ages(history: History) -> Tensor:
+    """``[T]`` int64: 1 for a user's newest event, 2 for the one before it."""
+    place_T = position_in_row(history.user_offsets, history.num_events)
+    return history.lengths.repeat_interleave(history.lengths) - place_T

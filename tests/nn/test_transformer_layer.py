@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import autograd
 
-from hpgr.core.errors import ConfigError
+from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.core.jagged import Jagged
 from hpgr.nn.transformer_layer import TransformerLayer
 from hpgr.ops.attention import MaskRule
@@ -42,6 +42,40 @@ def test_norm_placements_are_the_published_formulas(close):
     q = layer.attention_norm(x)
     z = layer.feed_forward_norm(q + _dense(layer, q, x))
     close(layer(rows, MaskRule()).values, z + layer.feed_forward(z))
+
+
+def test_gates_weigh_what_a_branch_adds_by_the_row_it_is_added_to(close):
+    x = torch.randn(5, 8).double()
+    layer = _layer("pre", gated=True, norm_kind="rms", act="swiglu")
+    normed = x / x.square().mean(-1, keepdim=True).add(1e-8).sqrt()
+    y = x + layer.attention_gate(x).sigmoid() * _dense(layer, normed, normed)
+    normed = y / y.square().mean(-1, keepdim=True).add(1e-8).sqrt()
+    want = y + layer.feed_forward_gate(y).sigmoid() * layer.feed_forward(normed)
+    close(layer(Jagged.from_lengths(x, [5]), MaskRule()).values, want)
+
+
+def test_residual_dropout_takes_away_what_branches_add():
+    rows = Jagged.from_lengths(torch.randn(5, 8).double(), [5])
+    assert torch.equal(_layer(residual_dropout=1 - 1e-9)(rows, MaskRule()).values, rows.values)
+    kept = _layer(dropout=1 - 1e-9, residual_dropout=0.0)
+    x = rows.values
+    y = x + _dense(kept, kept.attention_norm(x), kept.attention_norm(x))
+    assert torch.allclose(kept(rows, MaskRule()).values, y + kept.feed_forward.outer.bias)
+    assert _layer(dropout=0.3).dropout.p == 0.3
+
+
+def test_a_plain_layer_keeps_its_parameters():
+    parts = [
+        "query",
+        "key",
+        "value",
+        "out",
+        "attention_norm",
+        "feed_forward_norm",
+        "feed_forward.inner",
+        "feed_forward.outer",
+    ]
+    assert list(_layer().state_dict()) == [f"{part}.{kind}" for part in parts for kind in ("weight", "bias")]
 
 
 def test_parameter_count_of_the_released_block():
@@ -81,3 +115,9 @@ def test_bad_options_are_named():
         TransformerLayer.Config(ffn_dim=8, norm="none")
     with pytest.raises(ConfigError, match=r"hidden_dim \(0\) must be at least 1"):
         TransformerLayer.Config(ffn_dim=0)
+    with pytest.raises(ConfigError, match=r"gated \(True\) must be False where norm is post"):
+        TransformerLayer.Config(ffn_dim=8, norm="post", gated=True)
+    with pytest.raises(ConfigError, match=r"residual_dropout \(1.0\) must lie in \[0, 1\)"):
+        TransformerLayer.Config(ffn_dim=8, residual_dropout=1.0)
+    with pytest.raises(UnknownNameError, match="no norm_kind is named 'batch'"):
+        TransformerLayer.Config(ffn_dim=8, norm_kind="batch")

@@ -23,11 +23,27 @@ def test_chunks_change_neither_value_nor_gradient():
     states = torch.randn(23, 5, dtype=torch.float64, requires_grad=True)
     table = torch.randn(11, 5, dtype=torch.float64, requires_grad=True)
     target = torch.randint(11, (23,))
-    want = F.cross_entropy(states @ table.T, target)
-    got = softmax_loss(states, target, table, chunk=4)
+    bias = torch.randn(11, dtype=torch.float64, requires_grad=True)
+    want = F.cross_entropy(states @ table.T + bias, target)
+    got = softmax_loss(states, target, table, bias_V=bias, chunk=4)
     torch.testing.assert_close(got, want)
-    for a, b in zip(torch.autograd.grad(got, (states, table)), torch.autograd.grad(want, (states, table))):
+    parts = (states, table, bias)
+    for a, b in zip(torch.autograd.grad(3 * got, parts), torch.autograd.grad(3 * want, parts)):
         torch.testing.assert_close(a, b)
+    frozen = softmax_loss(states.detach(), target, table.detach(), chunk=4)
+    torch.testing.assert_close(frozen, F.cross_entropy(states @ table.T, target))
+
+
+def test_softmax_of_hopeless_targets_is_finite_and_autocast_stays_near():
+    states, table = torch.tensor([[300.0, 0.0]]), torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert softmax_loss(states, torch.tensor([1]), table).item() == pytest.approx(600)
+    torch.manual_seed(0)
+    states, table, target = torch.randn(30, 8, requires_grad=True), torch.randn(11, 8), torch.randint(11, (30,))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cost = softmax_loss(states, target, table)
+    cost.backward()
+    assert cost.dtype == states.grad.dtype == torch.float32
+    assert cost.item() == pytest.approx(F.cross_entropy(states @ table.T, target).item(), rel=0.01)
 
 
 def test_nothing_to_predict_costs_nothing():

@@ -2,31 +2,67 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 
-def softmax_loss(states_ND: Tensor, target_N: Tensor, table_VD: Tensor, *, chunk: int = 4096) -> Tensor:
-    """Mean of ``-log softmax(states @ table.T)[target]`` in nats; 0 where there is nothing to predict.
+def softmax_loss(
+    states_ND: Tensor, target_N: Tensor, table_VD: Tensor, *, bias_V: Tensor | None = None, chunk: int = 128
+) -> Tensor:
+    """Mean of ``-log softmax(states @ table.T + bias)[target]`` in nats; 0 where there is nothing to predict.
 
-    Logits of more than ``chunk`` rows never stand in memory together: each chunk is computed again for the gradient.
+    Logits of more than ``chunk`` rows never stand in memory together: the gradient is taken while they are there, and
+    nothing of size ``N × V`` is kept for the backward pass. Under autocast the products are in its type, sums in float32.
     """
-    count = states_ND.shape[0]
-    if count == 0:
+    if states_ND.shape[0] == 0:
         return (states_ND.sum() + 0.0 * table_VD.sum()) * 0.0
-    if count <= chunk:
-        return _cost(states_ND, target_N, table_VD) / count
-    total = states_ND.new_zeros(())
-    for start in range(0, count, chunk):
-        part = slice(start, start + chunk)
-        total = total + checkpoint(_cost, states_ND[part], target_N[part], table_VD, use_reentrant=False)
-    return total / count
+    total: Tensor = _Cost.apply(states_ND, target_N, table_VD, bias_V, chunk)
+    return total / states_ND.shape[0]
 
 
-def _cost(states_ND: Tensor, target_N: Tensor, table_VD: Tensor) -> Tensor:
-    logits_NV = states_ND @ table_VD.T
-    return F.cross_entropy(
-        logits_NV.float() if logits_NV.dtype == torch.bfloat16 else logits_NV, target_N, reduction="sum"
-    )
+class _Cost(torch.autograd.Function):
+    """The sum over predictions. With p = softmax(s Wᵀ + b) and y the targets: ∂s = (p - y) W, ∂W = (p - y)ᵀ s, ∂b = Σ (p - y)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states_ND: Tensor, target_N: Tensor, table_VD: Tensor, bias_V: Tensor | None, chunk: int
+    ) -> Tensor:
+        kind = states_ND.device.type
+        cast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else table_VD.dtype
+        exact = torch.promote_types(torch.float32, states_ND.dtype)
+        ctx.dtypes = tuple(None if x is None else x.dtype for x in (states_ND, table_VD, bias_V))
+        ups: list[Tensor] = []
+        with torch.autocast(kind, enabled=False):
+            states, table = states_ND.to(cast), table_VD.to(cast)
+            if any(ctx.needs_input_grad):
+                ups = [x.new_zeros(x.shape, dtype=exact) for x in (states, table, table[:, 0])]
+            total = states.new_zeros((), dtype=exact)
+            for start in range(0, states.shape[0], chunk):
+                part = slice(start, start + chunk)
+                logits_NV = (states[part] @ table.T).to(exact)
+                if bias_V is not None:
+                    logits_NV += bias_V
+                share_NV = torch.softmax(logits_NV, 1)
+                top_N1, at_N1 = logits_NV.max(1, keepdim=True)
+                log_sum_N1 = top_N1 - share_NV.gather(1, at_N1).log()
+                total += (log_sum_N1 - logits_NV.gather(1, target_N[part, None])).sum()
+                if ups:
+                    ups[0][part] = share_NV.to(cast) @ table
+                    ups[1] += share_NV.to(cast).T @ states[part]
+                    if bias_V is not None:
+                        ups[2] += share_NV.sum(0)
+            if ups:
+                ups[0] -= table[target_N]
+                ups[1].index_add_(0, target_N, states.to(exact), alpha=-1)
+                ups[2] -= torch.bincount(target_N, minlength=table.shape[0])
+        ctx.save_for_backward(*ups)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *up: Tensor) -> tuple[Tensor | None, ...]:
+        states, table, bias = (
+            None if dtype is None else (part * up[0]).to(dtype) for part, dtype in zip(ctx.saved_tensors, ctx.dtypes)
+        )
+        return states, None, table, bias, None

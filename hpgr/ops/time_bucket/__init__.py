@@ -37,3 +37,17 @@ def log_bucket(delta: Tensor, *, num_buckets: int, first: float, per_doubling: i
             raise ConfigError(f"{name} ({value}) must be positive")
     doublings = (delta.double() / first).clamp(min=0.5).log2()
     return ((doublings * per_doubling).floor() + 1).clamp(0, num_buckets - 1).long()
+
+
+def sqrt_bucket(delta_s: Tensor, *, num_buckets: int) -> Tensor:
+    """int64 in ``0 … num_buckets - 1``: the root of a duration in minutes, rounded down; 0 for what is negative.
+
+    Source: library layer of Zhai et al., ICML 2024, arXiv:2402.17152, with 2,048 buckets.
+
+    >>> import torch
+    >>> sqrt_bucket(torch.tensor([-60, 59, 60, 240, 10**9]), num_buckets=8).tolist()
+    [0, 0, 1, 2, 7]
+    """
+    if not num_buckets > 0:
+        raise ConfigError(f"num_buckets ({num_buckets}) must be positive")
+    return (delta_s.double().clamp(min=0) / 60).sqrt().floor().clamp(max=num_buckets - 1).long()

@@ -1,0 +1,102 @@
+"""HSTU layers over each user's events, for retrieval. Zhai et al., ICML 2024, arXiv:2402.17152."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hpgr.core.batch import History
+from hpgr.core.errors import ConfigError
+from hpgr.core.jagged import Jagged
+from hpgr.nn.hstu_layer import HstuLayer
+from hpgr.nn.position import TimeAwarePosition
+from hpgr.nn.relative_bias import RelativeBias
+from hpgr.ops.attention import MaskRule, attention
+
+
+class HstuStates(nn.Module):
+    """Causal states ``(T, D)``; every event sees itself and what came before.
+
+    The one look ahead is a time: a query may stand at the moment of the event to be predicted, now for the newest one.
+    """
+
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Config:
+        """``weights``: pointwise ``silu`` divided by the layer's normaliser, or ``softmax``. ``bias``: for how far apart two
+        events stand; each layer learns its own. ``query_time``: the bias takes the time of the event to be predicted
+        (``next``; honest where requests come at that moment) or the query's ``own``. ``dropout`` acts on the input."""
+
+        causal: ClassVar[bool] = True
+
+        layer: HstuLayer.Config
+        num_layers: int = 2
+        position: TimeAwarePosition.Config | None = None
+        bias: RelativeBias.Config | None = None
+        query_time: Literal["next", "own"] = "next"
+        weights: Literal["silu", "softmax"] = "silu"
+        dropout: float = 0.0
+
+        def __post_init__(self) -> None:
+            if self.num_layers < 1:
+                raise ConfigError(f"num_layers ({self.num_layers}) must be at least 1")
+            if self.query_time not in ("next", "own"):
+                raise ConfigError(f"query_time ({self.query_time}) must be next or own")
+            if self.weights not in ("silu", "softmax"):
+                raise ConfigError(f"weights ({self.weights}) must be silu or softmax")
+            if not 0 <= self.dropout < 1:
+                raise ConfigError(f"dropout ({self.dropout}) must lie in [0, 1)")
+
+        def build(self, *, dim: int) -> HstuStates:
+            return HstuStates(self, dim)
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.position = config.position.build(dim=dim) if config.position else None
+        self.layers = nn.ModuleList(config.layer.build(dim=dim) for _ in range(config.num_layers))
+        self.biases = nn.ModuleList(config.bias.build() for _ in self.layers) if config.bias else None
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Jagged, history: History) -> Jagged:
+        """``(T, D)`` to ``(T, D)``."""
+        values = x.values
+        if self.position is not None:
+            values = values + self.position.for_history(history.user_offsets, history.time_ms, history.now_ms)
+        values = self.dropout(values)
+        asked_ms = next_time_ms(history) if self.config.query_time == "next" else history.time_ms
+        for depth in range(self.config.num_layers):
+            values = self._layer(depth, x.with_values(values), asked_ms, history.time_ms)
+        return x.with_values(values)
+
+    def _layer(self, depth: int, x: Jagged, query_time_ms: Tensor, key_time_ms: Tensor) -> Tensor:
+        layer, pointwise = self.layers[depth], self.config.weights == "silu"
+        assert isinstance(layer, HstuLayer)
+        bias = None
+        if self.biases is not None:
+            table = self.biases[depth]
+            assert isinstance(table, RelativeBias)
+            bias = table.between(query_time_ms, key_time_ms, None)
+        u, q, k, v = layer.project(x.values)
+        read = attention(
+            q,
+            k,
+            v,
+            x.offsets,
+            weights=self.config.weights,
+            rule=MaskRule(causal=True),
+            normaliser=layer.normaliser if pointwise else None,
+            scale=layer.scale if pointwise else q.shape[-1] ** -0.5,
+            bias=bias,
+        )
+        return layer.finish(read, u, x.values)
+
+
+def next_time_ms(history: History) -> Tensor:
+    """``[T]`` int64: when the event that follows each one came; ``now_ms`` after a user's newest."""
+    following_T = torch.cat([history.time_ms[1:], history.time_ms[:0].new_zeros(min(1, history.num_events))])
+    some = history.lengths > 0
+    following_T[history.user_offsets[1:][some] - 1] = history.now_ms[some]
+    return following_T
