@@ -24,7 +24,18 @@ from hpgr.training.run import overridden
 
 ROOT = Path(hpgr.__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-CARDS = {"hpgr": ("hpgr", "hpgr-paper"), "sasrec": ("sasrec",), "counting": ("skip_count", "markov", "popularity")}
+CARDS = {
+    "bert4rec": ("bert4rec",),
+    "counting": ("skip_count", "markov", "popularity", "popularity-recent", "popularity-hour", "item_knn", "ease"),
+    "esasrec": ("esasrec",),
+    "gru4rec": ("gru4rec", "gru4rec-bprmax"),
+    "gsasrec": ("gsasrec",),
+    "hpgr": ("hpgr", "hpgr-paper"),
+    "hstu": ("hstu", "hstu-large", "hstu-ranker"),
+    "lightgbm": ("lightgbm",),
+    "mtgr": ("mtgr",),
+    "sasrec": ("sasrec",),
+}
 FAST = "stages.retrieve.epochs=1 stages.rank.epochs=1 stages.retrieve.limit_batches=4 stages.rank.limit_batches=4"
 
 

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from hpgr.api.evaluating import Measure
 from hpgr.api.recommender import Recommender
 from hpgr.core.config import to_tree
+from hpgr.data.sources import sources
 from hpgr.data.store import SequenceStore
 from hpgr.evaluation.card import CARD_FILE, ResultCard
+from hpgr.evaluation.card_files import file_name
 from hpgr.frames.two_stage import TwoStageRecommender
 from hpgr.training.run import Run
 from hpgr.training.settings import Housekeeping
 
 Question = Literal["retrieve", "rank"]
+
+
+def store_of(source: str, folder: Path, view: Mapping[str, Any], path: Path) -> SequenceStore:
+    """The store at ``path``, built from a public data set's ``folder`` where it is not there yet.
+
+    Raises: UnknownNameError for a source that does not exist; what its reader raises.
+    """
+    if not path.exists():
+        found = sources()[source](folder, **view)
+        SequenceStore.build(found.log, path, items=found.items, **found.build)
+    return SequenceStore.open(path)
 
 
 def compare_runs(
@@ -37,47 +51,87 @@ def compare_runs(
     Cards stand in ``folder/cards/NAME``. A run whose card is there, of the same config, is not run again; a broken-off run
     continues. ``say`` is told what happens. ``limit``: questions asked of the test part at most.
     """
-    cards = []
-    for run in runs:
-        card = _kept(folder / "cards" / file_name(run.name), run)
-        if card is None:
-            say(f"{run.name}: fitting")
-            card = _run(store, run, Measure(question=question, limit=limit), folder, progress)
-        say(f"{run.name}: " + ", ".join(f"{name} {i.value:.4f}" for name, i in list(card.metrics.items())[:3]))
-        cards.append(card)
-    return cards
+    how = Measure(question=question, limit=limit)
+    return [run_card(store, run, how, folder, say=say, progress=progress) for run in runs]
 
 
-def file_name(name: str) -> str:
-    """A name as a folder's.
+def run_card(
+    store: SequenceStore,
+    run: Run,
+    how: Measure,
+    folder: Path,
+    *,
+    training: str | None = None,
+    notes: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    progress: bool = False,
+) -> ResultCard:
+    """The card of one run: the one in ``folder/cards/NAME`` if it is of this config and was asked so, else the run is fitted and asked.
 
-    >>> file_name("dense HSTU, pre-trained")
-    'dense-hstu-pre-trained'
+    ``training``: the name of its folder of checkpoints, the run's by default. ``notes``: further monitors; where those of a
+    kept card are others, they are replaced and nothing is asked.
     """
-    return re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")
+    assert how.question is not None
+    place = folder / "cards" / file_name(run.name)
+    card, kept = None, _kept(place, run, how)
+    if kept is None:
+        say(f"{run.name}: fitting")
+        recommender = fitted(store, run, folder, training or file_name(run.name), progress=progress)
+        card = recommender.evaluate(how=how)[how.question]
+    elif notes and kept.monitors != kept.monitors | json.loads(json.dumps(notes)):
+        card = kept
+    if card is not None:
+        kept = replace(card, monitors=card.monitors | dict(notes or {}))
+        kept.save(place)
+    assert kept is not None
+    say(f"{run.name}: " + ", ".join(f"{name} {i.value:.4f}" for name, i in list(kept.metrics.items())[:3]))
+    return kept
 
 
-def _kept(folder: Path, run: Run) -> ResultCard | None:
-    if not (folder / CARD_FILE).exists():
-        return None
-    card = ResultCard.load(folder)
-    return card if card.config == json.loads(json.dumps(to_tree(run))) else None
+def fitted(store: SequenceStore, run: Run, folder: Path, name: str, *, progress: bool = False) -> Recommender:
+    """``run`` trained with checkpoints in ``folder/training/NAME``; a broken-off or finished training there is taken up.
 
-
-def _run(store: SequenceStore, run: Run, how: Measure, folder: Path, progress: bool) -> ResultCard:
-    training = folder / "training" / file_name(run.name)
+    Pre-training that another run of ``folder`` had in common is taken from ``folder/pre-training``.
+    """
+    training = folder / "training" / name
     shared = folder / "pre-training" / _first_stage(run) if isinstance(run.model, TwoStageRecommender.Config) else None
     if shared is not None and shared.exists() and not (training / "retrieve").exists():
-        shutil.copytree(shared, training / "retrieve")
+        _copied(shared, training / "retrieve")
     recommender = Recommender(run).fit(
         store, keep=Housekeeping(folder=training, resume=training.exists(), progress=progress)
     )
     if shared is not None and not shared.exists():
-        shutil.copytree(training / "retrieve", shared)
-    assert how.question is not None
-    card = recommender.evaluate(how=how)[how.question]
-    card.save(folder / "cards" / file_name(run.name))
-    return card
+        _copied(training / "retrieve", shared)
+    return recommender
+
+
+def _kept(folder: Path, run: Run, how: Measure) -> ResultCard | None:
+    """The card in ``folder`` if it is of this run and was asked this way."""
+    if not (folder / CARD_FILE).exists():
+        return None
+    card = ResultCard.load(folder)
+    some = "" if how.limit is None else f", {how.limit} spread evenly"
+    ranked = "AUC" in card.metrics
+    same = (
+        card.config == json.loads(json.dumps(to_tree(run))),
+        card.protocol.targets.startswith(f"{how.part} part{some};"),
+        ranked == (how.question == "rank"),
+        ranked or card.protocol.seen == ("left out" if how.exclude_seen else "kept"),
+    )
+    return card if all(same) else None
+
+
+def _copied(folder: Path, to: Path) -> None:
+    """Copy whole or not at all; another process that was earlier wins."""
+    part = to.with_name(f".{to.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(folder, part)
+    try:
+        part.rename(to)
+    except OSError:
+        shutil.rmtree(part)
+        if not to.exists():
+            raise
 
 
 def _first_stage(run: Run) -> str:

@@ -26,7 +26,7 @@ RequestColumn = Annotated[str, typer.Option("--request-column", metavar="NAME", 
 Features = Annotated[list[str], typer.Option("--feature", metavar="NAME", help="A further numeric column; repeatable.")]
 Unit = Annotated[
     str | None,
-    typer.Option("--time-unit", metavar="s|ms|us", help="Of integer times; inferred and said where left out."),
+    typer.Option("--time-unit", metavar="s|ms|us|order", help="Of integer times; inferred and said where left out."),
 ]
 SessionGap = Annotated[
     str, typer.Option("--session-gap", metavar="GAP", help="Where a session ends: 30m, 1h, given, day or day+2h.")
@@ -76,6 +76,6 @@ def history_rule_of(labels: str, events: str | None, duplicates: str) -> History
 
 def unit_of(text: str | None) -> TimeUnit | None:
     """Raises: ConfigError unless it is a unit of time."""
-    if text not in (None, "s", "ms", "us"):
-        raise ConfigError(f"time-unit ({text}) must be s, ms or us")
+    if text not in (None, "s", "ms", "us", "order"):
+        raise ConfigError(f"time-unit ({text}) must be s, ms or us, or order where a log has no times")
     return cast("TimeUnit | None", text)

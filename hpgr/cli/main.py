@@ -9,15 +9,17 @@ from hpgr.cli.demo import demo
 from hpgr.cli.doctor import doctor
 from hpgr.cli.door import Door
 from hpgr.cli.evaluate import evaluate
+from hpgr.cli.leaderboard import leaderboard
 from hpgr.cli.models import models
 from hpgr.cli.prepare import prepare
 from hpgr.cli.recipes import recipes
 from hpgr.cli.recommend import recommend
 from hpgr.cli.report import report
 from hpgr.cli.simulate import simulate
+from hpgr.cli.study import study
 from hpgr.cli.train import train
 
-COMMANDS = (demo, simulate, doctor, prepare, train, evaluate, recommend, models, recipes, report)
+COMMANDS = (demo, simulate, doctor, prepare, train, evaluate, recommend, models, recipes, study, report, leaderboard)
 
 app = typer.Typer(
     name="hpgr",

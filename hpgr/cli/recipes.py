@@ -47,9 +47,8 @@ def recipes(
 
 
 def _run(name: str, data: Path | None, out: Path, only: list[str], *, json: bool) -> None:
-    from hpgr.api.comparing import compare_runs
-    from hpgr.data.sources import sources
-    from hpgr.data.store import SequenceStore
+    from hpgr.api.comparing import run_card, store_of
+    from hpgr.api.evaluating import Measure
     from hpgr.evaluation.report import write_report
     from hpgr.evaluation.table import markdown, terminal
     from hpgr.recipes import recipes as known
@@ -61,15 +60,13 @@ def _run(name: str, data: Path | None, out: Path, only: list[str], *, json: bool
             raise UnknownNameError.of("entry", entry, entries)
     if data is None:
         raise ConfigError("data (not given) must be the folder of the data sets; give --data or set HPGR_DATA")
-    if not (folder / "store").exists():
-        source = sources()[recipe.source](data / recipe.folder, **recipe.view)
-        SequenceStore.build(source.log, folder / "store", items=source.items, **source.build)
-    store = SequenceStore.open(folder / "store")
+    store = store_of(recipe.source, data / recipe.folder, recipe.view, folder / "store")
     chosen = [run for run in recipe.entries if not only or run.name in only]
-    cards = compare_runs(store, chosen, recipe.question, folder, say=remark, progress=True, limit=recipe.limit)
-    (folder / "table.md").write_text(markdown(cards))
+    how = Measure(question=recipe.question, limit=recipe.limit, exclude_seen=recipe.exclude_seen)
+    cards = [run_card(store, run, how, folder, say=remark, progress=True) for run in chosen]
+    (folder / "table.md").write_text(markdown(cards, recipe.published))
     write_report(cards, folder / "report.html", title=recipe.summary)
     if json:
         emit({card.model: card.to_json() for card in cards})
     else:
-        show(*terminal(cards), f"Cards, table.md and report.html stand in {folder}.")
+        show(*terminal(cards, recipe.published), f"Cards, table.md and report.html stand in {folder}.")

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hpgr.core.errors import ConfigError
+from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.core.registry import Registry
+from hpgr.evaluation.published import Published
 from hpgr.training.run import Run
 
 RECIPES: Registry[Callable[[], Recipe]] = Registry("recipe")
@@ -24,7 +25,8 @@ class Recipe:
 
     ``source`` and ``view``: a reader in ``hpgr.data.sources`` and its options; ``folder``: where the set lies under the
     data folder. ``question``: what the table is about. ``entries``: the runs to compare, all with one split. ``limit``:
-    test questions asked at most, spread evenly; None: all."""
+    test questions asked at most, spread evenly; None: all. ``exclude_seen``: what is in a user's history is not recommended,
+    as most papers on films and reviews have it. ``published``: what others report, by entry."""
 
     summary: str
     source: str
@@ -33,6 +35,8 @@ class Recipe:
     entries: tuple[Run, ...]
     view: dict[str, Any] = field(default_factory=dict)
     limit: int | None = None
+    exclude_seen: bool = False
+    published: dict[str, Published] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [run.name for run in self.entries]
@@ -40,6 +44,9 @@ class Recipe:
             raise ConfigError(f"entries ({', '.join(names)}) must have different names")
         if len({run.split for run in self.entries}) > 1:
             raise ConfigError("entries must share one split, or their results cannot be compared")
+        for name in self.published:
+            if name not in names:
+                raise UnknownNameError.of("entry", name, names)
 
 
 def recipes() -> Registry[Callable[[], Recipe]]:

@@ -9,15 +9,26 @@ from hpgr.data.split_rules import SplitRule
 from hpgr.data.windows import TrainWindows
 from hpgr.frames.ranking import RankingRecommender
 from hpgr.frames.two_stage import TwoStageRecommender
+from hpgr.models.ease import ease
 from hpgr.models.hpgr import hpgr, hpgr_paper
+from hpgr.models.hstu import hstu_ranker
+from hpgr.models.item_knn import item_knn
+from hpgr.models.lightgbm import lightgbm
 from hpgr.models.markov import markov
-from hpgr.models.popularity import popularity
+from hpgr.models.popularity import popularity, popularity_recent
 from hpgr.models.sasrec import sasrec
 from hpgr.models.skip_count import skip_count
 from hpgr.training.run import Run
 from hpgr.training.settings import StageSettings
 
-COUNTING = {"popularity": popularity(), "markov": markov(), "skip_count": skip_count()}
+COUNTING = {
+    "popularity": popularity(),
+    "popularity-recent": popularity_recent(),
+    "markov": markov(),
+    "skip_count": skip_count(),
+    "item_knn": item_knn(),
+    "ease": ease(),
+}
 
 
 def runs(
@@ -49,7 +60,7 @@ def retrievers() -> dict[str, Any]:
 
 
 def rankers(features: tuple[str, ...], num_actions: int = 0) -> dict[str, Any]:
-    """The two presets and the controls that a gain must be held against, all with the same cross features.
+    """The two presets, the controls and the systems that a gain must be held against, all with the same cross features.
 
     The faithful preset has no cross features of its own; here it gets them, so that only attention differs.
     """
@@ -68,6 +79,8 @@ def rankers(features: tuple[str, ...], num_actions: int = 0) -> dict[str, Any]:
         "dense HSTU, from scratch": changed(selection=None).ranker,
         "last-K, pre-trained": changed(selection=replace(selection, by="last")),
         "no history": changed(selection=None, read_history=False).ranker,
+        "hstu-ranker": replace(hstu_ranker(features=features), num_actions=num_actions),
+        "lightgbm": replace(lightgbm(), features=features),
     }
 
 

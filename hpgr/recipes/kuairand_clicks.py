@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpgr.data.requests import ExposedRequests
 from hpgr.data.split_rules import GlobalTime
-from hpgr.models.hpgr import FEATURES
+from hpgr.frames.ranking import FEATURES
 from hpgr.recipes import RECIPES, Recipe
 from hpgr.recipes.entries import COUNTING, rankers, runs
 from hpgr.training.settings import StageSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hpgr.data.negatives import SampledNegatives
 from hpgr.data.requests import SampledRequests
 from hpgr.data.split_rules import GlobalTime
-from hpgr.models.hpgr import FEATURES
+from hpgr.frames.ranking import FEATURES
 from hpgr.recipes import RECIPES, Recipe
 from hpgr.recipes.entries import COUNTING, rankers, runs
 from hpgr.training.settings import StageSettings

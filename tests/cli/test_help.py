@@ -22,8 +22,8 @@ def shell(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_there_are_ten_commands():
-    assert len(set(NAMES)) == 10
+def test_there_are_twelve_commands():
+    assert len(set(NAMES)) == 12
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -126,11 +126,15 @@ def test_evaluate_compares_two_bundles_by_user(road, run):
     answer = run(*words, "--compare", road.bundle)
     assert answer.code == 0, answer.err
     assert "bundle minus counts, retrieve" in answer.out
+    assert "p (Holm)" in answer.out
+    assert "Of one training each: what other seeds would give is not in it." in answer.out
     found = tree(run(*words, "--compare", road.bundle, "--json"))
     mine, theirs = (found["cards"][name]["retrieve"]["metrics"]["NDCG@10"]["value"] for name in ("counts", "bundle"))
     row = next(row for row in found["differences"]["retrieve"] if row["metric"] == "NDCG@10")
     assert row["interval"]["value"] == pytest.approx(theirs - mine)
     assert row["interval"]["low"] <= row["interval"]["value"] <= row["interval"]["high"]
+    assert (row["first"], row["second"]) == (pytest.approx(mine), pytest.approx(theirs))
+    assert 0 < row["p_value"] <= row["p_holm"] <= 1
 
 
 def test_a_known_user_gets_items_with_reasons(road, run):

@@ -27,7 +27,7 @@ def shown(name: str, folder: Path) -> str:
 
 def test_every_example_has_a_test_and_fits_one_screen():
     found = {path.name: len(path.read_text().splitlines()) for path in EXAMPLES.glob("*.py")}
-    assert sorted(found) == ["compare_models.py", "new_model.py", "own_log.py"]
+    assert sorted(found) == ["compare_models.py", "new_model.py", "own_log.py", "study.py"]
     assert max(found.values()) < 40
 
 
@@ -56,3 +56,13 @@ def test_compare_models(tmp_path):
         value, low, high = re.search(rf"{metric}: markov minus skip_count (\S+) \[(\S+), (\S+)\], p 0\.", text).groups()
         assert float(low) < float(value) < float(high)
     assert "readable offline" in text
+
+
+def test_study(tmp_path):
+    text = shown("study.py", tmp_path)
+    assert "2 trials for each tuned model, by random" in text
+    for name in ("one layer", "two layers"):
+        assert re.search(rf"{name}: 2 trials; the best is stages\.retrieve\.lr=0\.\d+: NDCG@10 0\.\d{{4}}\n", text)
+        assert re.search(rf"\| {name} († )?\| 0\.\d{{4}} ± 0\.\d{{4}} \[", text)
+    assert "; 2 seeds; 2 trials a tuned model; certificate `" in text
+    assert "| markov | 0." in text

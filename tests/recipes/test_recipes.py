@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from hpgr.api.comparing import compare_runs
+from hpgr.api.evaluating import RETRIEVAL_METRICS
 from hpgr.core.config import from_tree, to_tree
-from hpgr.core.errors import ConfigError
+from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.data.features import FEATURES
 from hpgr.data.sources import sources
 from hpgr.data.store import SequenceStore
@@ -21,7 +22,7 @@ DATA = os.environ.get("HPGR_DATA")
 
 
 def test_how_many_there_are():
-    assert len(NAMES) == 6, NAMES
+    assert len(NAMES) == 15, NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,6 +45,17 @@ def test_entries_must_be_comparable():
     other = replace(recipes()["thirty_music_sampled"]().entries[0], name="of another split")
     with pytest.raises(ConfigError, match="must share one split"):
         replace(recipe, entries=(recipe.entries[0], other))
+
+
+def test_published_figures_belong_to_entries_and_metrics():
+    told = {name: recipes()[name]().published for name in NAMES}
+    assert sum(map(len, told.values())) > 5
+    for published in told.values():
+        for figures in published.values():
+            assert set(figures.metrics) <= set(RETRIEVAL_METRICS)
+    recipe = recipes()["ml1m_published"]()
+    with pytest.raises(UnknownNameError, match="no entry is named 'sasrec'"):
+        replace(recipe, published={"sasrec": recipe.published["sasrec ce"]})
 
 
 @pytest.mark.real_data

@@ -1,0 +1,241 @@
+"""Run a study: tune on validation, train the best setting with every seed, ask the test part once each; go on where it broke off.
+
+Under the study's folder stand, for each data set, ``store/``, ``trials/MODEL/NUMBER.json`` and ``seed-N/cards/MODEL``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hpgr.api.comparing import fitted, run_card, store_of
+from hpgr.api.study import DataSet, Study, study_of
+from hpgr.api.tuning import Search, Trial, best, chosen_sampler, option_text, size, tune
+from hpgr.core.config import to_tree
+from hpgr.core.errors import ConfigError, UnknownNameError
+from hpgr.data.store import SequenceStore
+from hpgr.evaluation.card import ResultCard
+from hpgr.evaluation.card_files import file_name
+from hpgr.evaluation.headlines import TRIALS
+from hpgr.training.module import TrainingDiverged
+from hpgr.training.run import Run, overridden
+
+Say = Callable[[str], None]
+_DIGITS = 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """Where a study runs and who is told: ``out`` keeps everything, ``data`` holds the public data sets."""
+
+    out: Path
+    data: Path | None = None
+    say: Say = lambda line: None
+    progress: bool = False
+
+
+def run_study(
+    study: Study, bench: Bench, *, only: Sequence[str] = (), workers: int = 1, file: Path | None = None
+) -> list[ResultCard]:
+    """The card of every data set, model and seed, in that order. ``only``: names of models and data sets to run.
+
+    ``workers`` above 1: so many processes, a model each, which read the study from ``file`` again.
+
+    Raises: ConfigError or UnknownNameError, before anything runs, for a study that is not whole.
+    """
+    check(study)
+    data, models = chosen(study.data, study.models, only)
+    if workers > 1 and file is None:
+        raise ConfigError(f"workers ({workers}) must be 1 for a study that is not in a file")
+    if study.tuning is not None:
+        bench.say(f"{study.tuning.trials} trials for each tuned model, by {chosen_sampler(study.tuning.sampler)}")
+    for name in data:
+        opened(study, name, bench)
+    jobs = [(name, model) for name in data for model in models]
+    if workers == 1:
+        return [card for name, model in jobs for card in model_cards(study, name, model, bench)]
+    assert file is not None
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (threads,)) as pool:
+        waiting = [pool.submit(_apart, file, bench.out, name, model) for name, model in jobs]
+        try:
+            told = [future.result() for future in waiting]
+        finally:
+            pool.shutdown(cancel_futures=True)
+    for lines, _ in told:
+        for line in lines:
+            bench.say(line)
+    return [card for _, cards in told for card in cards]
+
+
+def model_cards(study: Study, name: str, model: str, bench: Bench) -> list[ResultCard]:
+    """Tune one model on one data set, then its card for each seed."""
+    asked, store, folder = study.data[name], opened(study, name, bench), bench.out / file_name(name)
+
+    def say(line: str) -> None:
+        bench.say(f"{name}, {line}")
+
+    base, notes = run_of(study, asked, model, study.seeds[0]), dict[str, Any]()
+    space = study.tuning.spaces.get(model) if study.tuning else None
+    changes: list[str] = []
+    if space:
+        trials = _trials(study, base, store, asked, replace(bench, out=folder, say=say))
+        found = best(trials)
+        changes = found.changes
+        notes = {
+            TRIALS: len(trials),
+            "tuning sampler": found.sampler,
+            "tuning setting": ", ".join(changes),
+            f"tuning {found.metric} on validation": found.value,
+        }
+        say(f"{model}: {len(trials)} trials; the best is {', '.join(changes)}: {found.outcome}")
+    cards = []
+    for seed in study.seeds:
+        run, place = overridden(run_of(study, asked, model, seed), changes), folder / f"seed-{seed}"
+        say(f"{model}: seed {seed}")
+        cards.append(
+            run_card(
+                store,
+                run,
+                asked.measure(),
+                place,
+                training=_training(run),
+                notes=notes,
+                say=say,
+                progress=bench.progress,
+            )
+        )
+        for finished in place.glob(f"training/{file_name(model)}-{'[0-9a-f]' * _DIGITS}"):
+            shutil.rmtree(finished, ignore_errors=True)
+    return cards
+
+
+def check(study: Study) -> None:
+    """Raise unless every model's run can be made and every setting of its space is one that the run takes.
+
+    Every model that trains must have a space where there is tuning, of at least as many settings as there are trials.
+    """
+    for asked in study.data.values():
+        for model in study.models:
+            run = run_of(study, asked, model, study.seeds[0])
+            if study.tuning is None:
+                continue
+            stages = {stage.name for stage in run.model.build(num_items=2).stages()}
+            space = study.tuning.spaces.get(model, {})
+            if stages and not space:
+                raise ConfigError(f"space of {model} (none) must be given: every model that trains has the same trials")
+            if space and size(space) < study.tuning.trials:
+                raise ConfigError(
+                    f"space of {model} ({size(space)} settings) must hold at least as many as trials ({study.tuning.trials})"
+                )
+            for path, choices in space.items():
+                for choice in choices:
+                    overridden(run, [f"{path}={option_text(choice)}"])
+                stage = path.split(".")[1] if path.startswith("stages.") else None
+                if stage is not None and stage not in stages:
+                    raise UnknownNameError.of(f"stage of {model}", stage, stages)
+
+
+def chosen(data: Iterable[str], models: Iterable[str], only: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Names of the data sets and models to run: those named, or all where none of their kind is."""
+    for name in only:
+        if name not in (*data, *models):
+            raise UnknownNameError.of("model or data set of the study", name, [*data, *models])
+    sets, kinds = ([name for name in known if name in only] or list(known) for known in (data, models))
+    return sets, kinds
+
+
+def run_of(study: Study, asked: DataSet, model: str, seed: int) -> Run:
+    """A model's run on a data set, with the name, split and seed of the study."""
+    run = study.models[model](asked)
+    if not isinstance(run, Run):
+        raise ConfigError(f"model {model} of the study (gave {type(run).__name__}) must be a function that gives a Run")
+    return replace(run, name=model, split=asked.split, seed=seed)
+
+
+def opened(study: Study, name: str, bench: Bench) -> SequenceStore:
+    """The store of a data set, built the first time.
+
+    Raises: ConfigError where the set is a public one and nobody said where it lies.
+    """
+    asked, path = study.data[name], bench.out / file_name(name) / "store"
+    if asked.source is not None:
+        if bench.data is None and not path.exists():
+            raise ConfigError("data (not given) must be the folder of the data sets; give --data or set HPGR_DATA")
+        return store_of(asked.source, (bench.data or Path()) / asked.folder, asked.view, path)
+    assert asked.build is not None
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        asked.build(path)
+    return SequenceStore.open(path)
+
+
+def _trials(study: Study, base: Run, store: SequenceStore, asked: DataSet, bench: Bench) -> list[Trial]:
+    """The trials of one model; of their checkpoints only those of the best one stay."""
+    tuning = study.tuning
+    assert tuning is not None
+    space, metric, sampler = tuning.spaces[base.name], tuning.metric_for(asked.question), chosen_sampler(tuning.sampler)
+    how = asked.measure("validation")
+    place, ahead = bench.out / f"seed-{base.seed}", list[tuple[float, str]]()
+    options = {path: [option_text(choice) for choice in choices] for path, choices in space.items()}
+    key = _digest([to_tree(base), options, tuning.seed, sampler, metric, repr(how)])
+
+    def judge(number: int, setting: dict[str, str]) -> Trial:
+        run = overridden(base, [f"{path}={text}" for path, text in setting.items()])
+        value, fault, began = None, "", time.perf_counter()
+        try:
+            recommender = fitted(store, run, place, _training(run), progress=bench.progress)
+            found = recommender.evaluate(how=how)[asked.question].metrics
+            if metric not in found:
+                raise UnknownNameError.of("metric of the card", metric, found)
+            value = found[metric].value if math.isfinite(found[metric].value) else None
+            fault = "" if value is not None else f"{metric} is not a number"
+        except TrainingDiverged as error:
+            fault = str(error)
+        trial = Trial(
+            number=number,
+            setting=setting,
+            metric=metric,
+            value=value,
+            seconds=time.perf_counter() - began,
+            sampler=sampler,
+            key=key,
+            fault=fault,
+        )
+        ahead.append((trial.worth, _training(run)))
+        for _, worse in sorted(ahead, key=lambda one: -one[0])[1:]:
+            shutil.rmtree(place / "training" / worse, ignore_errors=True)
+        bench.say(f"{base.name}: trial {number} of {tuning.trials}, {', '.join(trial.changes)}: {trial.outcome}")
+        return trial
+
+    search = Search(space=space, sampler=sampler, seed=tuning.seed, name=base.name)
+    return tune(search, tuning.trials, key, bench.out / "trials" / file_name(base.name), judge)
+
+
+def _apart(file: Path, out: Path, name: str, model: str) -> tuple[list[str], list[ResultCard]]:
+    """One model in a process of its own: what it said, and its cards."""
+    lines: list[str] = []
+    cards = model_cards(study_of(file), name, model, Bench(out=out, say=lines.append))
+    return lines, cards
+
+
+def _training(run: Run) -> str:
+    """A folder's name that is the same for equal runs alone."""
+    return f"{file_name(run.name)}-{_digest(to_tree(run))}"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:_DIGITS]

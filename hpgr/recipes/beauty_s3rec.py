@@ -1,0 +1,48 @@
+"""Amazon Beauty as S3-Rec prepared it (users and items with five events), leave-one-out, whole catalogue, items seen left out.
+
+With the days of the reviews: more than half of all events share theirs with another of the user, so part of what is called
+order is the order of a file; ``-permuted`` shuffles it inside a day.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hpgr.evaluation.published import Published
+from hpgr.models.sasrec import sasrec
+from hpgr.recipes import RECIPES, Recipe
+from hpgr.recipes.leave_one_out import COUNTS, left_out
+from hpgr.training.settings import StageSettings
+
+_LEN = 50
+_ZOO = "a public model zoo, SASRec beside HSTU, losses of its own"
+
+
+def _recipe(summary: str, view: dict[str, Any], published: dict[str, Published]) -> Recipe:
+    settings = StageSettings(epochs=40, lr=1e-3, patience=5)
+    return Recipe(
+        summary=summary,
+        source="amazon_beauty",
+        folder="amazon-beauty",
+        view=view,
+        question="retrieve",
+        exclude_seen=True,
+        published=published,
+        entries=(
+            *left_out(COUNTS, max_len=_LEN),
+            *left_out({"sasrec ce": sasrec(dropout=0.5)}, settings, max_len=_LEN),
+        ),
+    )
+
+
+@RECIPES.register("beauty_s3rec")
+def beauty_s3rec() -> Recipe:
+    """SASRec and counting on the set that most later papers use."""
+    published = {"sasrec ce": Published(metrics={"HitRate@10": 0.0688, "NDCG@10": 0.0375}, source=_ZOO)}
+    return _recipe("reviews of beauty products (five-core), leave-one-out: published figures", {}, published)
+
+
+@RECIPES.register("beauty_s3rec-permuted")
+def beauty_s3rec_permuted() -> Recipe:
+    """The control: the order inside a day is shuffled."""
+    return _recipe("reviews of beauty products (five-core), days shuffled", {"ties": "permuted"}, {})
