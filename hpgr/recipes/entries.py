@@ -15,6 +15,7 @@ from hpgr.models.hstu import hstu_ranker
 from hpgr.models.item_knn import item_knn
 from hpgr.models.lightgbm import lightgbm
 from hpgr.models.markov import markov
+from hpgr.models.mtgr import mtgr
 from hpgr.models.popularity import popularity, popularity_recent
 from hpgr.models.sasrec import sasrec
 from hpgr.models.skip_count import skip_count
@@ -80,6 +81,7 @@ def rankers(features: tuple[str, ...], num_actions: int = 0) -> dict[str, Any]:
         "last-K, pre-trained": changed(selection=replace(selection, by="last")),
         "no history": changed(selection=None, read_history=False).ranker,
         "hstu-ranker": replace(hstu_ranker(features=features), num_actions=num_actions),
+        "mtgr": replace(mtgr(features=features), num_actions=num_actions),
         "lightgbm": replace(lightgbm(), features=features),
     }
 
