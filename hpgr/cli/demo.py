@@ -55,7 +55,7 @@ def demo(
     say("3/5 Training hpgr, then sasrec: hpgr train")
     recommender, sasrec = step.trained(out, store, epochs)
     say(stage_table(recommender.stages))
-    say("4/5 Evaluating both, and three baselines that count: hpgr evaluate --baselines")
+    say("4/5 Evaluating both, and the baselines that count: hpgr evaluate --baselines")
     scores = step.evaluated(out, recommender, sasrec, store, config)
     for found in scores.values():
         say(table(["model", *found.metrics], found.rows, title=found.title))

@@ -29,7 +29,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for the cards and report.html.")
     ] = None,
-    baselines: Annotated[bool, typer.Option("--baselines", help="Also popularity, markov and skip_count.")] = False,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Also the models that count.")] = False,
     other: Annotated[
         Path | None, typer.Option("--compare", metavar="BUNDLE2", help="Differences to this bundle, paired by user.")
     ] = None,

@@ -6,7 +6,7 @@ Departs: the reset gate acts on ``U h``, as in PyTorch, not on ``h``; inside a w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -68,14 +68,12 @@ class GruEncoder(nn.Module):
         size = x.values.shape[0]
         if size == 0:
             return x
-        offsets = (
-            history.session_offsets if self.config.scope == "session" else history.user_offsets.unique_consecutive()
-        )
-        by_length_S = offsets.diff().argsort(descending=True, stable=True)
-        rank_S, place_T = by_length_S.argsort(), position_in_row(offsets, size)
-        event_P = (place_T * rank_S.shape[0] + rank_S[row_of(offsets, size)]).argsort()
+        by_session = self.config.scope == "session"
+        # Users without events have no state to begin with.
+        offsets = history.session_offsets if by_session else history.user_offsets.unique_consecutive()
+        event_P, by_length_S, sizes = packed_order(offsets, size)
         packed_T = event_P.argsort()
-        sizes, end_S = place_T.bincount().cpu(), packed_T[offsets[1:] - 1]
+        end_S = packed_T[offsets[1:] - 1]
         states_SLD = self._begin(history, offsets)
         with torch.autocast(x.values.device.type, enabled=False):
             values_PD = self.input_dropout(x.values.to(states_SLD.dtype))[event_P]
@@ -100,7 +98,7 @@ class GruEncoder(nn.Module):
             ends.append(values_BD)
         return torch.stack(ends)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> GruEncoder:
         """As of any module; in evaluation mode no lane's state is kept."""
         if not mode:
             self._lanes_MLD = torch.zeros_like(self._lanes_MLD[:0])
@@ -140,3 +138,16 @@ class GruEncoder(nn.Module):
         missing = int(lane_B.max()) + 1 - self._lanes_MLD.shape[0]
         if missing > 0:
             self._lanes_MLD = torch.cat([self._lanes_MLD, like.new_zeros((missing, *like.shape[1:]))])
+
+
+def packed_order(offsets: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """``(event_P, by_length_S, sizes)``: first events of all pieces, second ones, …; in each step the longest piece first.
+
+    ``by_length_S``: that order of the pieces, none of which may be empty; ``sizes``: events of each step, on the CPU.
+
+    >>> [x.tolist() for x in packed_order(torch.tensor([0, 1, 4]), 4)]
+    [[1, 0, 2, 3], [1, 0], [2, 1, 1]]
+    """
+    by_length_S, place_T = offsets.diff().argsort(descending=True, stable=True), position_in_row(offsets, size)
+    rank_T = by_length_S.argsort()[row_of(offsets, size)]
+    return (place_T * by_length_S.shape[0] + rank_T).argsort(), by_length_S, place_T.bincount().cpu()

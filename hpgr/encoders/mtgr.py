@@ -141,8 +141,11 @@ class MtgrEncoder(nn.Module):
 def _read_history(layer: MtgrLayer, own: tuple[Tensor, Tensor, Tensor], packing: Packing) -> Tensor:
     """``[T, H, K]``: static tokens read static ones; timed tokens read what a candidate at their time would."""
     (static, static_offsets), (timed, timed_offsets) = packing.static(), packing.timed()
+    q, k, v = (x_THK[static] for x_THK in own)
     static_SHK = attention(
-        *(x_THK[static] for x_THK in own),
+        q,
+        k,
+        v,
         static_offsets,
         weights="silu",
         rule=MaskRule(causal=False),

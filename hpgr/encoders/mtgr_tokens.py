@@ -57,9 +57,7 @@ class Packing:
         if timed:
             time_T[event_rows] = history.time_ms.masked_fill(~recent, ALWAYS)
         request_rows = (domain_T == Domain.REQUEST).nonzero().squeeze(1)
-        return cls(
-            offsets=offsets, domain_T=domain_T, time_T=time_T, event_rows=event_rows, request_rows=request_rows
-        )
+        return cls(offsets=offsets, domain_T=domain_T, time_T=time_T, event_rows=event_rows, request_rows=request_rows)
 
     def static(self) -> tuple[Tensor, Tensor]:
         """``(rows, offsets [B+1])`` of the tokens that every query of their user sees."""

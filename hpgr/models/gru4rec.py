@@ -30,7 +30,7 @@ def gru4rec(
     scope: Literal["session", "user"] = "session",
     output: Literal["tied", "separate"] = "tied",
     loss: Loss = "softmax",
-    num_negatives: int = 2048,
+    num_negatives: int = 256,
 ) -> ScoringRecommender.Config:
     """A GRU over the events of a session; costs against the batch's other targets and items that the batch shares.
 
@@ -54,7 +54,7 @@ def gru4rec(
 
 @MODELS.register("gru4rec-bprmax")
 def gru4rec_bprmax(
-    *, dim: int = 64, num_layers: int = 1, input_dropout: float = 0.5, dropout: float = 0.0, num_negatives: int = 2048
+    *, dim: int = 64, num_layers: int = 1, input_dropout: float = 0.5, dropout: float = 0.0, num_negatives: int = 256
 ) -> ScoringRecommender.Config:
     """The same under BPR-max, with the larger dropout it is published with."""
     return gru4rec(

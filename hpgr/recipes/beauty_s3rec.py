@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpgr.evaluation.published import Published
+from hpgr.models.hstu import hstu
 from hpgr.models.sasrec import sasrec
 from hpgr.recipes import RECIPES, Recipe
 from hpgr.recipes.leave_one_out import COUNTS, left_out
@@ -30,15 +31,20 @@ def _recipe(summary: str, view: dict[str, Any], published: dict[str, Published])
         published=published,
         entries=(
             *left_out(COUNTS, max_len=_LEN),
-            *left_out({"sasrec ce": sasrec(dropout=0.5)}, settings, max_len=_LEN),
+            *left_out(
+                {"sasrec ce": sasrec(dropout=0.5), "hstu": hstu(dropout=0.5, max_len=_LEN)}, settings, max_len=_LEN
+            ),
         ),
     )
 
 
 @RECIPES.register("beauty_s3rec")
 def beauty_s3rec() -> Recipe:
-    """SASRec and counting on the set that most later papers use."""
-    published = {"sasrec ce": Published(metrics={"HitRate@10": 0.0688, "NDCG@10": 0.0375}, source=_ZOO)}
+    """SASRec, HSTU and counting on the set that most later papers use."""
+    published = {
+        "sasrec ce": Published(metrics={"HitRate@10": 0.0688, "NDCG@10": 0.0375}, source=_ZOO),
+        "hstu": Published(metrics={"HitRate@10": 0.0708, "NDCG@10": 0.0412}, source=_ZOO),
+    }
     return _recipe("reviews of beauty products (five-core), leave-one-out: published figures", {}, published)
 
 

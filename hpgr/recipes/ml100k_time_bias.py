@@ -1,7 +1,8 @@
 """MovieLens 100K, leave-one-out: what times tell, and what the order of simultaneous ratings is worth.
 
 Ratings come in bursts and three of four share their second with another of the user. The plain recipe takes the order of the
-file, as a stable sort does; ``-permuted-N`` shuffles it inside a second, and the spread between them is no model's doing.
+file, as a stable sort does; ``-permuted-N`` shuffles it inside a second, and the spread between them is no model's doing. HSTU's
+time bias reads the moment of the rating to be predicted, which no service knows beforehand.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from hpgr.models.hstu import hstu
 from hpgr.models.sasrec import sasrec
 from hpgr.recipes import RECIPES, Recipe
 from hpgr.recipes.leave_one_out import COUNTS, left_out
@@ -18,7 +20,13 @@ _LEN = 200
 
 
 def _recipe(summary: str, view: dict[str, Any]) -> Recipe:
-    models = {"sasrec ce": sasrec(dim=50, num_heads=1)}
+    models = {
+        "sasrec ce": sasrec(dim=50, num_heads=1),
+        "hstu both": hstu(dim=50, num_heads=1, max_len=_LEN),
+        "hstu time": hstu(dim=50, num_heads=1, max_len=_LEN, bias="time"),
+        "hstu position": hstu(dim=50, num_heads=1, max_len=_LEN, bias="position"),
+        "hstu none": hstu(dim=50, num_heads=1, max_len=_LEN, bias=None),
+    }
     return Recipe(
         summary=summary,
         source="movielens_100k",

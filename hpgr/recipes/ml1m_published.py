@@ -9,6 +9,7 @@ from __future__ import annotations
 from hpgr.evaluation.published import Published
 from hpgr.models.bert4rec import bert4rec
 from hpgr.models.gsasrec import gsasrec
+from hpgr.models.hstu import hstu
 from hpgr.models.sasrec import sasrec
 from hpgr.recipes import RECIPES, Recipe
 from hpgr.recipes.leave_one_out import COUNTS, left_out
@@ -17,6 +18,7 @@ from hpgr.training.settings import StageSettings
 _LEN = 200
 # Klenitskiy & Vasilev, RecSys 2023; Petrov & Macdonald, RecSys 2023 (gSASRec) and 2022 (BERT4Rec); Zhai et al., ICML 2024.
 _LOSSES, _GSASREC, _REPRO = "arXiv:2309.07602", "github.com/asash/gSASRec-pytorch", "arXiv:2207.07483"
+_RECTOOLS = "ablation of github.com/MobileTeleSystems/RecTools"
 _PUBLISHED = {
     "sasrec bce": Published(
         metrics={"HitRate@10": (0.2392, 0.2500), "NDCG@10": (0.1259, 0.1341)}, source=f"{_GSASREC}, {_LOSSES}"
@@ -26,12 +28,14 @@ _PUBLISHED = {
     "bert4rec": Published(
         metrics={"HitRate@10": (0.2821, 0.2843), "NDCG@10": (0.1516, 0.1537)}, source=f"{_REPRO}, {_LOSSES}"
     ),
+    "hstu position": Published(metrics={"HitRate@10": 0.3023, "NDCG@10": 0.1718}, source=_RECTOOLS),
+    "hstu none": Published(metrics={"HitRate@10": 0.2980, "NDCG@10": 0.1686}, source=_RECTOOLS),
 }
 
 
 @RECIPES.register("ml1m_published")
 def ml1m_published() -> Recipe:
-    """SASRec by its losses and BERT4Rec, with the widths and rates of their sources, and counting; an hour of one core each."""
+    """SASRec by its losses, BERT4Rec and HSTU, with the widths and rates of their sources, and counting; an hour of one core each."""
     return Recipe(
         summary="films, leave-one-out, full ranking: published figures",
         source="ml_1m_ordered",
@@ -52,6 +56,14 @@ def ml1m_published() -> Recipe:
             *left_out(
                 {"bert4rec": bert4rec(dropout=0.2, max_len=_LEN)},
                 StageSettings(epochs=80, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=100, patience=15),
+                max_len=_LEN,
+            ),
+            *left_out(
+                {
+                    "hstu position": hstu(dim=50, max_len=_LEN, bias="position"),
+                    "hstu none": hstu(dim=50, max_len=_LEN, bias=None),
+                },
+                StageSettings(epochs=100, patience=10),
                 max_len=_LEN,
             ),
             *left_out(COUNTS, max_len=_LEN),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hpgr.core.errors import HpgrError
 from hpgr.core.seeds import derive, torch_generator
 from hpgr.frames.stage import TrainableStage
+from hpgr.training.adagrad import Adagrad
 from hpgr.training.batches import Position, moved, tokens_of
 from hpgr.training.meter import Meter
 from hpgr.training.settings import StageSettings
@@ -22,7 +23,7 @@ class TrainingDiverged(HpgrError):
 
 
 class StageModule(pl.LightningModule):
-    """Trains ``stage.module`` with AdamW against ``stage.loss``; ``total_steps`` is where a cosine schedule ends."""
+    """Trains ``stage.module`` against ``stage.loss``; ``total_steps`` is where a cosine schedule ends."""
 
     def __init__(
         self, stage: TrainableStage, settings: StageSettings, position: Position, *, seed: int, total_steps: int
@@ -40,17 +41,20 @@ class StageModule(pl.LightningModule):
         return self._settings.lr * schedule_factor(self._settings, step, self._total_steps)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW with one group for inherited and one for own parameters; frozen ones are left out."""
+        """As the settings say, with one group for inherited and one for own parameters; frozen ones are left out."""
         inherited: list[nn.Parameter] = []
         own: list[nn.Parameter] = []
         for name, parameter in self.module.named_parameters():
             if parameter.requires_grad:
                 (inherited if name.startswith(self._stage.inherited) else own).append(parameter)
         ratios = ((own, 1.0), (inherited, self._settings.inherited_lr_ratio))
+        settings = self._settings
         groups = [
-            {"params": members, "ratio": ratio, "lr": self._settings.lr * ratio} for members, ratio in ratios if members
+            {"params": members, "ratio": ratio, "lr": settings.lr * ratio} for members, ratio in ratios if members
         ]
-        return torch.optim.AdamW(groups, betas=self._settings.betas, weight_decay=self._settings.weight_decay)
+        if settings.optimiser == "adagrad":
+            return Adagrad(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
+        return torch.optim.AdamW(groups, betas=settings.betas, weight_decay=settings.weight_decay)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The one move of a batch."""

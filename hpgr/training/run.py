@@ -9,6 +9,7 @@ from typing import Any
 from hpgr.core.config import override
 from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.data.requests import ExposedRequests, SampledRequests
+from hpgr.data.session_parallel import SessionParallelWindows
 from hpgr.data.split_rules import GlobalTime, SplitRule
 from hpgr.data.windows import TrainWindows
 from hpgr.training.settings import StageSettings
@@ -30,7 +31,7 @@ class Run:
     name: str = "run"
     seed: int = 1
     split: SplitRule = field(default_factory=GlobalTime)
-    windows: TrainWindows.Config = field(default_factory=TrainWindows.Config)
+    windows: TrainWindows.Config | SessionParallelWindows.Config = field(default_factory=TrainWindows.Config)
     candidates: ExposedRequests.Config | SampledRequests.Config | None = None
     stages: dict[str, StageSettings] = field(default_factory=_both_stages)
 

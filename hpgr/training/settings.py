@@ -11,13 +11,20 @@ from lightning.pytorch.loggers import Logger
 
 from hpgr.core.errors import ConfigError
 
+_CHOICES = {
+    "optimiser": ("adamw", "adagrad"),
+    "schedule": ("constant", "cosine"),
+    "precision": ("auto", "32", "bf16"),
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageSettings:
     """What decides the weights that a stage ends with; all of it must be equal for a run to be resumed.
 
     ``lr`` is reached after ``warmup_steps`` and kept (``constant``) or led to 0 over all ``epochs`` (``cosine``);
-    inherited parameters move at ``lr * inherited_lr_ratio``. ``clip``: largest norm of the gradient, none for no limit.
+    inherited parameters move at ``lr * inherited_lr_ratio``. ``optimiser``: ``betas`` are of ``adamw``, ``momentum`` of
+    ``adagrad``. ``clip``: largest norm of the gradient, none for no limit.
     ``patience``: epochs without a better ``metric`` before the stage stops, none for never; ``auto`` is the first
     metric that the validation gives. Metrics whose name ends in ``loss`` are better when smaller, others when larger.
     ``precision``: ``auto`` is bf16 autocast on a CUDA device that has it, 32 otherwise. ``limit_batches``: of an epoch.
@@ -26,7 +33,9 @@ class StageSettings:
     epochs: int = 10
     lr: float = 1e-3
     weight_decay: float = 0.0
+    optimiser: Literal["adamw", "adagrad"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.98)
+    momentum: float = 0.0
     warmup_steps: int = 0
     schedule: Literal["constant", "cosine"] = "constant"
     clip: float | None = 1.0
@@ -51,7 +60,13 @@ class StageSettings:
                 raise ConfigError(f"{name} ({value}) must be finite and not negative")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"betas ({self.betas}) must be two numbers in [0, 1)")
-        for name, known in (("schedule", ("constant", "cosine")), ("precision", ("auto", "32", "bf16"))):
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum ({self.momentum}) must lie in [0, 1)")
+        if self.momentum and self.optimiser == "adamw":
+            raise ConfigError(
+                f"momentum ({self.momentum}) must be 0 with adamw, which has betas; set optimiser to adagrad"
+            )
+        for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} ({getattr(self, name)}) must be one of {', '.join(known)}")
         if not self.metric:

@@ -6,7 +6,7 @@ import json
 
 from hpgr.evaluation.card import ResultCard
 
-MODELS = ["hpgr", "sasrec", "popularity", "markov", "skip_count"]
+MODELS = ["hpgr", "sasrec", "popularity", "popularity-recent", "markov", "skip_count", "item_knn", "ease"]
 LEFT = ["bundle", "cards", "demo.json", "items.parquet", "log.parquet", "report.html", "store"]
 
 

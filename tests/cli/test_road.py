@@ -107,7 +107,15 @@ def test_train_leaves_a_bundle_with_its_log_and_tells_the_stages(road, run, tmp_
 def test_evaluate_puts_baselines_into_the_same_tables(road, run, tmp_path):
     out = tmp_path / "results"
     found = tree(run("evaluate", road.bundle, road.store, "--baselines", "--out", out, "--json"))
-    assert list(found["cards"]) == ["bundle", "popularity", "markov", "skip_count"]
+    assert list(found["cards"]) == [
+        "bundle",
+        "popularity",
+        "popularity-recent",
+        "markov",
+        "skip_count",
+        "item_knn",
+        "ease",
+    ]
     cards = {
         name: ResultCard.load(out / "cards" / f"{name}-{q}") for name in found["cards"] for q in ("retrieve", "rank")
     }
@@ -115,7 +123,7 @@ def test_evaluate_puts_baselines_into_the_same_tables(road, run, tmp_path):
         assert set(questions) == {"retrieve", "rank"}
         assert questions["rank"]["certificate"] == found["cards"]["bundle"]["rank"]["certificate"]
         assert questions["rank"]["protocol"] == found["cards"]["bundle"]["rank"]["protocol"], name
-    assert len(cards) == 4
+    assert len(cards) == 7
     assert "markov" in (out / "report.html").read_text()
     page = tmp_path / "page.html"
     assert run("report", out / "cards" / "markov-rank", "--out", page).out == f"report of 1 cards: {page}\n"

@@ -23,6 +23,7 @@ DIM = 8
 DAY_MS = 86_400_000
 NOW_MS = 20 * DAY_MS
 MLP = FeedForward.Config(hidden_dim=12)
+REQUEST = RequestTokens.Config()
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def double_precision():
     torch.set_default_dtype(torch.float32)
 
 
-def encoder(*, seed=1, normaliser=5.0, eps=1e-6, num_layers=2, request=RequestTokens.Config(), **options) -> MtgrEncoder:
+def encoder(*, seed=1, normaliser=5.0, eps=1e-6, num_layers=2, request=REQUEST, **options) -> MtgrEncoder:
     layer = MtgrLayer.Config(mlp=MLP, normaliser=normaliser, eps=eps)
     config = MtgrEncoder.Config(layer=layer, num_layers=num_layers, request=request, **options)
     torch.manual_seed(seed)
@@ -154,7 +155,9 @@ def whole_square(module, x, y, history, candidates):
     tokens = torch.cat([tokens.index_copy(0, packing.request_rows, asked), y])
     domain = torch.cat([packing.domain_T, torch.full((len(y),), int(Domain.CANDIDATE))])
     size, kept = len(tokens), len(packing.domain_T)
-    time = torch.cat([history.now_ms.expand(kept).index_copy(0, packing.event_rows, history.time_ms), candidates.time_ms])
+    time = torch.cat(
+        [history.now_ms.expand(kept).index_copy(0, packing.event_rows, history.time_ms), candidates.time_ms]
+    )
     mask = torch.zeros(size, size)
     for query in range(size):
         for key in range(kept):
@@ -208,9 +211,7 @@ def test_a_candidate_cannot_tell_how_many_events_come_after_it(close):
     trunk = MtgrTrunk.Config(mlp=MLP).build(dim=DIM)
     whole, cut = histories([DAY_MS, 5000, 3000, 2000, 1000]), histories([DAY_MS, 5000])
     x, y, candidates = torch.randn(5, DIM), torch.randn(1, DIM), candidates_at([4000])
-    got = [
-        states(module, trunk(h.jagged(x[: h.num_events]), h).values, y, h, candidates) for h in (whole, cut)
-    ]
+    got = [states(module, trunk(h.jagged(x[: h.num_events]), h).values, y, h, candidates) for h in (whole, cut)]
     close(*got)
 
 
@@ -268,7 +269,7 @@ def test_a_candidate_from_before_the_window_is_refused():
     assert states(encoder(window_s=2 * 86_400.0), x, y, history, late).isfinite().all()
 
 
-@pytest.mark.parametrize("request_tokens", [RequestTokens.Config(), None], ids=["with request", "without"])
+@pytest.mark.parametrize("request_tokens", [REQUEST, None], ids=["with request", "without"])
 def test_users_without_events_and_requests_without_candidates_work(request_tokens):
     module = encoder(request=request_tokens)
     for lengths, asked in (([[]], [[0]]), ([[], [5]], [[], [0, 0]]), ([[5]], [[]]), ([[2 * DAY_MS], []], [[0], [0]])):

@@ -64,6 +64,26 @@ def test_blocks_and_budgets_give_what_a_plain_loop_gives(dtype):
         assert whole.eligible[i] == len(others) + 1
 
 
+def test_ties_among_many_users_and_items_are_counted_as_a_plain_loop_does():
+    generator = torch.Generator().manual_seed(5)
+    scores = torch.randint(3, (7, 90_000), generator=generator).float()
+    scores[2] = -torch.inf
+    targets = jagged([torch.randint(90_000, (1 + 3 * (q % 3),), generator=generator).tolist() for q in range(7)])
+    excluded = jagged([torch.randint(90_000, (1000 * (q % 2),), generator=generator).tolist() for q in range(7)])
+    before = scores.clone()
+    # Two blocks of items, each cut into some users at a time.
+    counts = rank_counts(scores, targets, excluded=excluded, memory_mb=10.0)
+    assert torch.equal(scores, before)
+    assert counts.tied.min() > 20_000
+    for i, (query, row) in enumerate(zip(counts.query_of_target(), counts.rows)):
+        banned = excluded.values[excluded.offsets[query] : excluded.offsets[query + 1]].tolist()
+        others = np.delete(scores[query].numpy(), [*banned, row])
+        assert row not in banned
+        own = float(scores[query, row])
+        assert (counts.better[i], counts.tied[i]) == ((others > own).sum(), (others == own).sum())
+        assert counts.eligible[i] == len(others) + 1
+
+
 def test_infinite_scores_are_scores():
     counts = rank_counts(torch.tensor([[-torch.inf, 1.0, -torch.inf, torch.inf]]), torch.tensor([0]))
     assert (counts.better[0], counts.tied[0]) == (2, 1)

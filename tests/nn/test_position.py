@@ -37,6 +37,20 @@ def test_ranks_beyond_the_table_share_its_last_row():
     assert place[:, 0].tolist() == [2, 2, 1, 1]
 
 
+def test_ages_may_go_by_the_root_of_minutes():
+    now = torch.tensor([600_000])
+    times = torch.tensor([0, 359_000, 360_000, 541_000, 600_000])
+    place = _numbered(num_time_buckets=4, spacing="sqrt").for_history(torch.tensor([0, 5]), times, now)
+    # 10 minutes, a second more than 4, 4, 59 seconds, none.
+    assert place[:, 1].tolist() == [3, 2, 2, 0, 0]
+
+
+def test_weights_start_as_wide_as_asked():
+    layer = TimeAwarePosition.Config(num_positions=500, num_time_buckets=500, std=0.5).build(dim=64)
+    for table in (layer.rank, layer.age):
+        assert table.weight.std().item() == pytest.approx(0.5, rel=0.02)
+
+
 def test_candidates_share_one_place_that_no_event_has():
     place = _numbered(num_positions=8).for_candidates(3)
     assert place.tolist() == [[0, 0]] * 3
@@ -54,3 +68,7 @@ def test_bad_options_are_named():
         TimeAwarePosition.Config(num_time_buckets=1)
     with pytest.raises(ConfigError, match=r"order \(back\) must be from_end or from_start"):
         TimeAwarePosition.Config(order="back")
+    with pytest.raises(ConfigError, match=r"spacing \(even\) must be log or sqrt"):
+        TimeAwarePosition.Config(spacing="even")
+    with pytest.raises(ConfigError, match=r"std \(0.0\) must be positive"):
+        TimeAwarePosition.Config(std=0.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hpgr.core.errors import ConfigError
-from hpgr.ops.time_bucket import HSTU_BUCKETS, hstu_bucket, log_bucket
+from hpgr.ops.time_bucket import HSTU_BUCKETS, hstu_bucket, log_bucket, sqrt_bucket
 
 
 def test_research_formula_of_hstu():
@@ -16,6 +16,13 @@ def test_research_formula_of_hstu():
 def test_log_buckets_split_every_doubling():
     delta = torch.tensor([-1, 0, 999, 1000, 1414, 1415, 1999, 2000, 2828, 2829, 4000, 10**15])
     assert log_bucket(delta, num_buckets=16, first=1000).tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 15]
+
+
+def test_root_buckets_square_in_minutes():
+    delta_s = torch.tensor([-3600, 0, 59, 60, 239, 240, 539, 540, 86_400, 60 * 2047**2 - 1, 60 * 2047**2, 10**15])
+    assert sqrt_bucket(delta_s, num_buckets=2048).tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 37, 2046, 2047, 2047]
+    with pytest.raises(ConfigError, match=r"num_buckets \(0\) must be positive"):
+        sqrt_bucket(delta_s, num_buckets=0)
 
 
 @pytest.mark.parametrize("name", ["num_buckets", "first", "per_doubling"])

@@ -3,7 +3,7 @@
 import torch
 
 from hpgr.core.jagged import Jagged
-from hpgr.retrieval.exact import top_k
+from hpgr.retrieval.exact import top_k, true_counts, users_at_once
 
 
 def test_best_first_and_the_lower_row_among_equals():
@@ -29,3 +29,34 @@ def test_ties_at_the_last_place_equal_a_stable_sort():
         want = scores.sort(dim=1, descending=True, stable=True)
         assert torch.equal(rows, want.indices[:, :k])
         assert torch.equal(values, want.values[:, :k])
+
+
+def test_many_users_many_items_and_ties_equal_a_sort_in_plain_python():
+    generator = torch.Generator().manual_seed(1)
+    # Three users at a time fit the cache: the blocks, and the users between whom they are cut, are all visited.
+    scores = torch.randint(3, (11, 80_000), generator=generator).float()
+    scores[3] = 0.0
+    scores[4, 50:] = -torch.inf
+    lengths = [0, 5, 200, 70_000, 0, 3, 3, 0, 9, 1, 40]
+    excluded = Jagged.from_lengths(torch.randint(-1, 80_001, (sum(lengths),), generator=generator), lengths)
+    assert users_at_once(scores) < len(scores) // 2
+    rows, values = top_k(scores, 60, excluded=excluded)
+    for b, start in enumerate(excluded.offsets[:-1].tolist()):
+        banned = set(excluded.values[start : start + lengths[b]].tolist())
+        mine = [-torch.inf if row in banned else score for row, score in enumerate(scores[b].tolist())]
+        want = sorted(range(len(mine)), key=lambda row: (-mine[row], row))[:60]
+        assert rows[b].tolist() == want, b
+        assert values[b].tolist() == [mine[row] for row in want]
+
+
+def test_nobody_and_nothing():
+    for num_users, num_items, k in ((0, 5, 3), (2, 0, 3), (2, 5, 0)):
+        rows, values = top_k(torch.zeros(num_users, num_items), k)
+        assert rows.shape == values.shape == (num_users, min(k, num_items))
+        assert rows.dtype == torch.int64
+
+
+def test_true_entries_are_counted_by_row():
+    mask = torch.tensor([[True, False, True], [False, False, False]])
+    assert true_counts(mask).tolist() == [2, 0]
+    assert true_counts(mask.T).tolist() == [1, 0, 1]

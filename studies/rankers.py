@@ -1,0 +1,46 @@
+"""HPGR, its controls and the systems it must beat, ranking three public logs: four settings each, five seeds.
+
+    hpgr study studies/rankers.py --data FOLDER --out runs/rankers --only kuairand_clicks --only mtgr
+
+About twenty hours of one core in all, resumable; pre-training is shared by the trials and models that have it in common.
+"""
+
+from __future__ import annotations
+
+from hpgr.api.study import DataSet, Study, Tuning
+from hpgr.recipes import recipes
+from hpgr.recipes.entries import COUNTING
+from hpgr.training.run import Run
+
+LOGS = ("ebnerd_impressions", "thirty_music_sampled", "kuairand_clicks")
+
+
+def _data(name: str) -> DataSet:
+    recipe = recipes()[name]()
+    return DataSet(
+        question=recipe.question,
+        split=recipe.entries[0].split,
+        source=recipe.source,
+        folder=recipe.folder,
+        view=recipe.view,
+        limit=recipe.limit,
+    )
+
+
+def _entry(name: str, data: DataSet) -> Run:
+    (recipe,) = (r for r in (recipes()[log]() for log in LOGS) if r.folder == data.folder)
+    return next(run for run in recipe.entries if run.name == name)
+
+
+def rankers() -> Study:
+    names = [run.name for run in recipes()[LOGS[0]]().entries]
+    rates = {"stages.rank.lr": (5e-4, 1e-3, 2e-3, 4e-3)}
+    leaves = {"model.num_leaves": (7, 15), "model.min_rows": (100, 500)}
+    spaces = {name: leaves if name == "lightgbm" else rates for name in names if name not in COUNTING}
+    return Study(
+        summary="Ranking what was shown: HPGR, its controls, HSTU, MTGR, boosted trees, counting",
+        data={name: _data(name) for name in LOGS},
+        models={name: lambda data, name=name: _entry(name, data) for name in names},
+        seeds=(1, 2, 3, 4, 5),
+        tuning=Tuning(trials=4, spaces=spaces, sampler="random"),
+    )
