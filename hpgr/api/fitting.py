@@ -14,7 +14,9 @@ from hpgr.api.material import Material, features_of
 from hpgr.api.monitors import selection_monitors
 from hpgr.core.errors import DataError
 from hpgr.data.history import gather_history
-from hpgr.data.ranges import chunks
+from hpgr.data.keyed_draws import KeyedDraws
+from hpgr.data.ranges import chunks, flat_index
+from hpgr.data.tie_shuffle import shuffled_ties
 from hpgr.evaluation.classification import auc, grouped_auc
 from hpgr.evaluation.metrics import per_query
 from hpgr.frames.boosted import BoostedRecommender
@@ -133,4 +135,7 @@ def _whole_histories(material: Material) -> Any:
         start, stop = train.start[first:end], train.stop[first:end]
         now_ms = np.asarray(material.store.time_ms)[stop - 1]
         longest = int((stop - start).max(initial=1))
-        yield gather_history(material.store, material.split.catalogue, start, stop, now_ms, max_len=longest)
+        history = gather_history(material.store, material.split.catalogue, start, stop, now_ms, max_len=longest)
+        if material.store.ties == "set":
+            history = shuffled_ties(history, KeyedDraws(0).uniform("ties", flat_index(start, stop)))
+        yield history

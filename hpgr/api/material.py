@@ -77,7 +77,7 @@ class Material:
     def _windows(self, frame: Any, run: Run) -> Batches:
         parts = self.store, self.split.train, self.split.catalogue
         if isinstance(run.windows, TrainWindows.Config):
-            return TrainWindows(*parts, run.windows, seed=run.seed)
+            return TrainWindows(*parts, run.windows, seed=run.seed, shuffle_ties=self.store.ties == "set")
         if not getattr(frame.config.encoder, "carries_state", False):
             raise ConfigError(
                 f"windows (session-parallel) must have an encoder that carries its states from batch to batch, which "

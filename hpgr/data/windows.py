@@ -17,6 +17,7 @@ from hpgr.data.history import Events, gather_history
 from hpgr.data.keyed_draws import KeyedDraws
 from hpgr.data.ranges import Ranges, flat_index
 from hpgr.data.thinning import kept_events, kept_lengths, thin_length, thinned
+from hpgr.data.tie_shuffle import shuffled_ties
 
 
 class TrainWindows:
@@ -65,13 +66,16 @@ class TrainWindows:
         *,
         seed: int,
         shard: tuple[int, int] = (0, 1),
+        shuffle_ties: bool = False,
     ) -> None:
         """``shard``: (rank, world); every rank gets equally many batches and together they are the epoch.
+        ``shuffle_ties``: simultaneous events of a session come in another order in each epoch, for ties that are a set.
 
         Raises: DataError if no range has ``min_len`` events.
         """
         self.config = config
         self._events, self._catalogue, self._seed, self._shard = events, catalogue, seed, shard
+        self._shuffle_ties = shuffle_ties
         enough = ranges.lengths >= config.min_len
         self._start, self._stop = ranges.start[enough], ranges.stop[enough]
         self.skipped_events = int(ranges.lengths[~enough].sum())
@@ -92,6 +96,9 @@ class TrainWindows:
         for start, stop in self._batches():
             now_ms = times[stop - 1]
             history = gather_history(self._events, self._catalogue, start, stop, now_ms, max_len=self.config.max_len)
+            if self._shuffle_ties:
+                draws = KeyedDraws(derive(self._seed, "ties", self._epoch))
+                history = shuffled_ties(history, draws.uniform("events", flat_index(start, stop)))
             yield history if self.config.stochastic_length == 2 else self._thinned(history, start, stop)
 
     def _batches(self) -> list[tuple[np.ndarray, np.ndarray]]:

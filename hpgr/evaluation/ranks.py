@@ -142,9 +142,7 @@ def rank_counts_by_blocks(
     )
 
 
-def _count(
-    block: Tensor, own_N: Tensor, query_N: Tensor, column_N: Tensor, banned_2F: Tensor
-) -> tuple[Tensor, Tensor]:
+def _count(block: Tensor, own_N: Tensor, query_N: Tensor, column_N: Tensor, banned_2F: Tensor) -> tuple[Tensor, Tensor]:
     """How many of a block's scores are above and beside each target's own; ``query_N`` and the banned queries ascend."""
     above, beside = torch.zeros_like(query_N), torch.zeros_like(query_N)
     step = users_at_once(block)

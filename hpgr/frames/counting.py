@@ -15,7 +15,6 @@ from hpgr.frames.stage import TrainableStage
 from hpgr.frames.tie_breaking import by_popularity
 from hpgr.objectives.links import LinkCounter, SummedLinks
 
-
 # Small enough for shares to stay shares of nothing beside a count; links stand above it however light they are.
 _WITHOUT_LINK = 1e-6
 

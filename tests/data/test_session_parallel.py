@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -29,7 +30,7 @@ def pairs(batches) -> Counter:
     for batch in batches:
         for start, stop in zip(batch.user_offsets.tolist(), batch.user_offsets.tolist()[1:]):
             row = list(zip(batch.time_ms[start:stop].tolist(), batch.item_idx[start:stop].tolist()))
-            found.update(zip(row, row[1:]))
+            found.update(pairwise(row))
     return found
 
 

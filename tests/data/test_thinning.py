@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -104,6 +106,13 @@ def test_windows_are_thinned_anew_in_each_epoch_and_end_where_they_did(part):
     assert thin == read(part, THIN)
     assert sorted(thin) != sorted(read(part, THIN, epoch=1))
     assert sorted(thin) != sorted(read(part, THIN, seed=2))
+
+
+def test_each_epoch_thins_the_same_windows_otherwise(part):
+    whole = replace(PLAIN, max_len=40)
+    assert sorted(read(part, whole)) == sorted(read(part, whole, epoch=1))
+    thin = replace(whole, stochastic_length=1.2)
+    assert sorted(read(part, thin)) != sorted(read(part, thin, epoch=1))
 
 
 @pytest.mark.parametrize("sampling", ["cover", "proportional"])

@@ -5,12 +5,18 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
+from hpgr.api.material import Material
+from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError, DataError
 from hpgr.data.ranges import Ranges
 from hpgr.data.split import split
-from hpgr.data.split_rules import GlobalTime
+from hpgr.data.split_rules import GlobalTime, LeaveOneOut
+from hpgr.data.tie_shuffle import shuffled_ties
 from hpgr.data.windows import TrainWindows, covering_windows
+from hpgr.models.sasrec import sasrec
+from hpgr.training.run import Run
 
 CONFIG = TrainWindows.Config(max_len=7, batch_tokens=40, min_len=2)
 
@@ -114,3 +120,36 @@ def test_what_windows_refuse(part):
         TrainWindows(*part, TrainWindows.Config(min_len=90), seed=0)
     with pytest.raises(DataError, match=r"must have at least one for each of 5000 ranks"):
         len(TrainWindows(*part, CONFIG, seed=0, shard=(0, 5000)))
+
+
+def test_ties_that_are_a_set_come_in_another_order_each_epoch_and_nothing_else_moves(part):
+    store, train, catalogue = part
+    apart = History.from_lists([[1, 2, 3, 4, 5, 6]], times_ms=[[0, 9, 9, 9, 9, 20]], sessions=[[0, 0, 0, 1, 1, 1]])
+    mixed = shuffled_ties(apart, np.array([0.9, 0.8, 0.1, 0.7, 0.2, 0.0]))
+    assert mixed.item_idx.tolist() == [1, 3, 2, 5, 4, 6]
+    assert torch.equal(mixed.time_ms, apart.time_ms)
+    windows = TrainWindows(store, train, catalogue, CONFIG, seed=1, shuffle_ties=True)
+    plain = TrainWindows(store, train, catalogue, CONFIG, seed=1)
+    orders = []
+    for epoch in (0, 1, 0):
+        windows.set_epoch(epoch)
+        plain.set_epoch(epoch)
+        for one, other in zip(windows, plain):
+            assert torch.equal(one.time_ms, other.time_ms)
+            assert sorted(keys([one])) == sorted(keys([other]))
+        orders.append([h.item_idx.tolist() for h in windows])
+    assert orders[0] == orders[2]
+
+
+@pytest.mark.parametrize(("ties", "moves"), [("set", True), ("file", False)])
+def test_a_store_says_whether_its_ties_are_shuffled(make_store, ties, moves):
+    rows = {"user_id": [u for u in range(40) for _ in range(6)], "item_id": list(range(6)) * 40}
+    log = pl.DataFrame(rows).with_columns(timestamp=pl.lit(1_700_000_000) + pl.int_range(pl.len()) % 6 // 3 * 60)
+    store = make_store(log, ties=ties)
+    material = Material.of(store, LeaveOneOut())
+    run = Run(model=sasrec())
+    stage = run.model.build(num_items=len(material.split.catalogue)).stages()[0]
+    batches = material.training_batches(stage, run)
+    first = [h.item_idx.tolist() for h in batches]
+    batches.set_epoch(1)
+    assert (sorted(map(str, first)) != sorted(str(h.item_idx.tolist()) for h in batches)) == moves

@@ -1,5 +1,7 @@
 """Popularity between equal sums."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -47,7 +49,7 @@ def test_order_is_that_of_a_sort_by_sum_then_share(scale):
         want = sorted(mine, key=lambda n: (float(total[n]), float(share[n])))
         levels = [(float(total[n]), float(share[n])) for n in want]
         ordered = got[want]
-        assert [bool(d > 0) for d in ordered.diff()] == [a != b for a, b in zip(levels, levels[1:])]
+        assert [bool(d > 0) for d in ordered.diff()] == [a != b for a, b in pairwise(levels)]
         assert bool((ordered.diff() >= 0).all())
     assert len(got.unique()) > 200
     torch.testing.assert_close(got.double(), total, rtol=3e-5, atol=0)
