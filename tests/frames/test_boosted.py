@@ -38,7 +38,9 @@ def test_what_a_feature_tells_is_learnt_and_equal_fits_are_equal():
 def test_validation_says_how_many_trees_and_a_limit_how_many_rows():
     noise = [(history, Candidates.from_lists([[1, 2, 3, 4, 5]] * 100, now_ms=history.now_ms, features=c.features.flip(1),
               labels=c.label.view(100, 5).tolist())) for history, c in (batch(5), batch(6))]  # fmt: skip
-    frame = BoostedRecommender.Config(features=("age", "is_new"), num_trees=60, patience=5, min_rows=5).build(num_items=9)
+    frame = BoostedRecommender.Config(features=("age", "is_new"), num_trees=60, patience=5, min_rows=5).build(
+        num_items=9
+    )
     stopped = frame.fit(noise, [batch(7)])
     assert stopped < 20
     assert frame.fit(noise, []) == 60
