@@ -1,8 +1,8 @@
-"""HPGR, its controls and the systems it must beat, ranking three public logs: four settings each, five seeds.
+"""HPGR, its controls and the systems it must beat, ranking five public logs and a simulated one: four settings each, five seeds.
 
     hpgr study studies/rankers.py --data FOLDER --out runs/rankers --only kuairand_clicks --only mtgr
 
-About twenty hours of one core in all, resumable; pre-training is shared by the trials and models that have it in common.
+About forty hours of one core in all, resumable; pre-training is shared by the trials and models that have it in common.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from hpgr.recipes import recipes
 from hpgr.recipes.entries import COUNTING
 from hpgr.training.run import Run
 
-LOGS = ("ebnerd_impressions", "thirty_music_sampled", "kuairand_clicks")
+LOGS = (
+    "ebnerd_impressions",
+    "thirty_music_sampled",
+    "kuairand_clicks",
+    "trivago_clickouts",
+    "online_retail_sampled",
+    "simulated_long",
+)
 
 
 def _data(name: str) -> DataSet:

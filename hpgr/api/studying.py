@@ -173,7 +173,7 @@ def opened(study: Study, name: str, bench: Bench) -> SequenceStore:
     """
     asked, path = study.data[name], bench.out / file_name(name) / "store"
     if asked.source is not None:
-        if bench.data is None and not path.exists():
+        if bench.data is None and asked.folder and not path.exists():
             raise ConfigError("data (not given) must be the folder of the data sets; give --data or set HPGR_DATA")
         return store_of(asked.source, (bench.data or Path()) / asked.folder, asked.view, path)
     assert asked.build is not None

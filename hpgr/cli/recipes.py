@@ -58,9 +58,9 @@ def _run(name: str, data: Path | None, out: Path, only: list[str], *, json: bool
     for entry in only:
         if entry not in entries:
             raise UnknownNameError.of("entry", entry, entries)
-    if data is None:
+    if data is None and recipe.folder:
         raise ConfigError("data (not given) must be the folder of the data sets; give --data or set HPGR_DATA")
-    store = store_of(recipe.source, data / recipe.folder, recipe.view, folder / "store")
+    store = store_of(recipe.source, (data or Path()) / recipe.folder, recipe.view, folder / "store")
     chosen = [run for run in recipe.entries if not only or run.name in only]
     how = Measure(question=recipe.question, limit=recipe.limit, exclude_seen=recipe.exclude_seen)
     cards = [run_card(store, run, how, folder, say=remark, progress=True) for run in chosen]

@@ -60,7 +60,7 @@ class RequestQueries:
     def __iter__(self) -> Iterator[tuple[History, Candidates, np.ndarray]]:
         for rows in self._batches:
             requests = self._requests[rows]
-            yield *self._asked.batch(exposed_lists(self._asked.events, requests)), requests
+            yield *self._asked.batch(exposed_lists(self._asked.events, requests), shown=True), requests
 
 
 class SampledQueries:

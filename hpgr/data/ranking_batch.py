@@ -44,20 +44,28 @@ class RankingInput(Generic[EventsT]):
         """``[B]`` int64: events of each range that enter a history."""
         return np.minimum(stop - start, self.max_len)
 
-    def batch(self, lists: Lists) -> tuple[History, Candidates]:
-        """One history and one candidate set for each list, in their order; ``label`` is ``[C, 1]``, weights are 1."""
+    def batch(self, lists: Lists, *, shown: bool = False) -> tuple[History, Candidates]:
+        """One history and one candidate set for each list, in their order; ``label`` is ``[C, 1]``, weights are 1.
+
+        ``shown``: the lists are what was shown; an item that nobody had chosen before the request is then outside the
+        catalogue, which it entered by being chosen: in training its row would tell that it is going to be.
+        """
         start = newest(self.events, lists.start, lists.stop, self.max_len)
         history = gather_history(self.events, self.catalogue, start, lists.stop, lists.now_ms, max_len=self.max_len)
         at, lengths = flat_index(start, lists.stop), np.diff(lists.offsets)
         now_ms = np.repeat(lists.now_ms, lengths).astype(np.int64)
-        item_idx = self.catalogue.rows(lists.item_rows)
+        item_rows = np.asarray(lists.item_rows, dtype=np.int64)
+        item_idx = self.catalogue.rows(item_rows)
+        if shown:
+            chosen = self.clock.count(self.clock.events, item_rows, now_ms) > 0
+            item_idx = np.where(chosen, item_idx, len(self.catalogue))
         past = Past(
             item_rows=np.asarray(self.events.item_idx)[at].astype(np.int64),
             time_ms=np.asarray(self.events.time_ms)[at],
             offsets=offsets_from(lists.stop - start),
         )
         asked = Asked(
-            item_rows=np.asarray(lists.item_rows, dtype=np.int64),
+            item_rows=item_rows,
             user=np.repeat(np.arange(len(lengths)), lengths),
             now_ms=now_ms,
             is_cold=item_idx == len(self.catalogue),

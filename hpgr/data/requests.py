@@ -69,7 +69,9 @@ class ExposedRequests:
     def __iter__(self) -> Iterator[tuple[History, Candidates]]:
         for number, rows in enumerate(self._batches):
             generator = numpy_generator(self._seed, *self._place, *self._shard, number)
-            yield self._asked.batch(exposed_lists(self._asked.events, self._requests[rows]).shuffled(generator))
+            yield self._asked.batch(
+                exposed_lists(self._asked.events, self._requests[rows]).shuffled(generator), shown=True
+            )
 
 
 class SampledRequests:

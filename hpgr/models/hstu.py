@@ -86,6 +86,6 @@ def hstu_ranker(
         items=IdEmbedding.Config(dim=dim, scale=True),
         trunk=SessionTrunk.Config(position=place),
         encoder=HstuEncoder.Config(layer=layer, num_layers=num_layers),
-        head=Head.Config(product=True),
+        head=Head.Config(),
         features=features,
     )

@@ -24,15 +24,16 @@ class Recipe:
     """What is compared on which data.
 
     ``source`` and ``view``: a reader in ``hpgr.data.sources`` and its options; ``folder``: where the set lies under the
-    data folder. ``question``: what the table is about. ``entries``: the runs to compare, all with one split. ``limit``:
-    test questions asked at most, spread evenly; None: all. ``exclude_seen``: what is in a user's history is not recommended,
-    as most papers on films and reviews have it. ``published``: what others report, by entry."""
+    data folder, empty for a source that reads nothing. ``question``: what the table is about. ``entries``: the runs to
+    compare, all with one split. ``limit``: test questions asked at most, spread evenly; None: all. ``exclude_seen``: what is
+    in a user's history is not recommended, as most papers on films and reviews have it. ``published``: what others report,
+    by entry."""
 
     summary: str
     source: str
-    folder: str
     question: Literal["retrieve", "rank"]
     entries: tuple[Run, ...]
+    folder: str = ""
     view: dict[str, Any] = field(default_factory=dict)
     limit: int | None = None
     exclude_seen: bool = False

@@ -83,6 +83,7 @@ def rankers(features: tuple[str, ...], num_actions: int = 0) -> dict[str, Any]:
         "hstu-ranker": replace(hstu_ranker(features=features), num_actions=num_actions),
         "mtgr": replace(mtgr(features=features), num_actions=num_actions),
         "lightgbm": replace(lightgbm(), features=features),
+        "sasrec": sasrec(),
     }
 
 

@@ -54,12 +54,29 @@ def test_exposed_requests_are_the_store_s_own(shown):
         u, now = int(x.request_user[r]), int(x.request_time_ms[r])
         events = [int(t) for t in store.time_ms[store.user_offsets[u] : store.user_offsets[u + 1]] if t < now][-6:]
         c = slice(x.offsets[r], x.offsets[r + 1])
-        pairs = zip(found.catalogue.rows(x.item_idx[c]).tolist(), x.label[c].tolist())
+        known = [i if bool((store.time_ms[store.item_idx == i] < now).any()) else -1 for i in x.item_idx[c].tolist()]
+        pairs = zip(found.catalogue.rows(np.array(known)).tolist(), x.label[c].tolist())
         want.append((now, tuple(events), tuple(sorted(pairs))))
     assert rows_of(batches) == sorted(want)
     assert len(batches) > 3
     assert max(h.num_events + c.num_candidates for h, c in batches) <= 60
     assert all(c.weight.eq(1).all() and c.features.shape[1] == len(asked.features) for _, c in batches)
+
+
+def test_the_catalogue_does_not_tell_a_first_click(make_store):
+    """Every item is shown twice, by two people; both take it, and the first click puts it into the catalogue."""
+    hour = 3_600_000
+    rows = [(user, f"i{k}", 10**12 + (2 * k + user) * hour, 1.0) for k in range(20) for user in (0, 1)]
+    rows += [(user, f"no{k}", 10**12 + (2 * k + user) * hour, 0.0) for k in range(20) for user in (0, 1)]
+    store = make_store(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "label"], orient="row"))
+    found = split(store, GlobalTime(test_share=0.2))
+    asked = RankingInput(events=store, catalogue=found.catalogue, clock=ItemClock.build(store))
+    outside = {0.0: [], 1.0: []}
+    for _, c in ExposedRequests(asked, found.train_requests, ExposedRequests.Config(), seed=0):
+        for row, label in zip(c.item_idx.tolist(), c.label[:, 0].tolist()):
+            outside[label].append(row == len(found.catalogue))
+    assert np.mean(outside[0.0]) == 1
+    assert 0.4 < np.mean(outside[1.0]) < 0.6, "a first click is made on an item that nobody had clicked"
 
 
 def test_requests_are_shuffled_by_seed_and_epoch_and_shared_by_ranks(shown):

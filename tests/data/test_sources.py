@@ -7,11 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from hpgr.core.errors import ConfigError, DataError, UnknownNameError
+from hpgr.data.candidate_lists import request_histories
 from hpgr.data.sessions import GivenSessions
+from hpgr.data.simulator import Simulator
 from hpgr.data.sources import Source, sources
 from hpgr.data.store import SequenceStore
 
@@ -23,7 +26,9 @@ ALL = [
     "movielens_100k",
     "online_retail",
     "published_sequences",
+    "simulated",
     "thirty_music",
+    "trivago_100k",
 ]
 
 
@@ -64,6 +69,7 @@ class TestRegistry:
             ("online_retail", "*.csv"),
             ("published_sequences", "bert4rec/beauty.txt*"),
             ("thirty_music", "interactions.parquet"),
+            ("trivago_100k", "interactions.parquet"),
         ],
     )
     def test_a_folder_without_the_files_is_refused(self, name, file, tmp_path):
@@ -275,6 +281,84 @@ class TestThirtyMusic:
         assert store.items.at(store.item_idx).to_list() == [5, 5, 6]
 
 
+class TestTrivago:
+    """A session that clicks out of two pages, the second page not holding what was clicked, and a page of one hotel."""
+
+    @pytest.fixture
+    def source(self, tmp_path):
+        click, image = "clickout item", "interaction item image"
+        steps = [
+            ("a", None, 100, "s", 1, "search for destination", None),
+            ("a", 7, 110, "s", 2, image, None),
+            ("a", 7, 110, "s", 3, image, None),
+            ("a", 8, 110, "s", 4, click, [9, 7, 8]),
+            ("a", 7, 110, "s", 5, "interaction item deals", None),
+            ("a", 7, 120, "s", 6, click, [8, 9]),
+            ("b", 7, 130, "t", 1, click, [7]),
+        ]
+        names = ("user_id", "item_id", "timestamp", "session_id", "step", "event", "impressions")
+        types = (pl.String, pl.Int64, pl.Int64, pl.String, pl.Int32, pl.String, pl.List(pl.Int64))
+        log = pl.DataFrame(steps, orient="row", schema=dict(zip(names, types)))
+        write(tmp_path / "interactions.parquet", log.with_columns(prices=pl.col("impressions")))
+        return sources()["trivago_100k"](tmp_path)
+
+    def test_a_page_that_holds_the_hotel_clicked_and_another_is_a_list(self, source):
+        shown = [(row["request"], row["item"], row["label"]) for row in rows(source) if row["label"] is not None]
+        assert shown == [("s/4", 9, 0), ("s/4", 7, 0), ("s/4", 8, 1)]
+
+    def test_the_history_holds_what_was_done_with_hotels_and_every_click(self, source, tmp_path):
+        store = built(source, tmp_path / "store")
+        names = [store.manifest["actions"][action - 1] for action in store.action.tolist()]
+        done = sorted(zip(store.items.at(store.item_idx).to_list(), store.time_ms.tolist(), names))
+        deals, image, click = "interaction item deals", "interaction item image", "clickout item"
+        assert done == [
+            (7, 110_000, deals), (7, 110_000, image), (7, 120_000, click), (7, 130_000, click), (8, 110_000, click),
+        ]  # fmt: skip
+        assert store.session_offsets.tolist() == [0, 4, 5]
+
+    def test_a_list_is_asked_without_its_second(self, source, tmp_path):
+        store = built(source, tmp_path / "store")
+        start, stop = request_histories(store, np.array([0]))
+        assert store.exposures is not None
+        assert store.exposures.request_time_ms.tolist() == [110_000]
+        assert (stop - start).tolist() == [0]
+
+
+class TestSimulated:
+    CONFIG = Simulator.Config(num_users=40, num_items=60, num_categories=5, days=20, seed=2)
+
+    def test_the_log_is_the_generators_and_no_folder_is_needed(self, tmp_path):
+        source = sources()["simulated"](tmp_path / "absent", config=self.CONFIG)
+        log = pl.concat(self.CONFIG.build().frames())
+        assert source.log.events().collect()["item"].to_list() == log["item_id"].to_list()
+        store = built(source, tmp_path / "store")
+        assert store.manifest["actions"] == ["click", "view"]
+        assert store.manifest["counts"]["exposures"] == log["label"].count() > 0
+        assert store.item_table is not None
+        assert store.item_table.columns == ["item_id", "title", "categories"]
+
+    def test_only_users_of_the_wanted_activity_stay(self, tmp_path):
+        lengths = [
+            np.diff(built(sources()["simulated"](tmp_path, self.CONFIG, *bounds), tmp_path / str(bounds)).user_offsets)
+            for bounds in ((1, 10_000), (30, 100))
+        ]
+        kept = lengths[0][(lengths[0] >= 30) & (lengths[0] <= 100)]
+        assert lengths[1].tolist() == kept.tolist()
+        assert 0 < len(kept) < len(lengths[0])
+
+    @pytest.mark.parametrize(
+        ("bounds", "sentence"),
+        [
+            ((0, 5), r"^min_events \(0\) must be at least 1 and at most max_events \(5\)$"),
+            ((6, 5), r"^min_events \(6\) must be at least 1 and at most max_events \(5\)$"),
+            ((9000, 9001), r"^min_events \(9000\) and max_events \(9001\) must leave a user"),
+        ],
+    )
+    def test_bounds_that_leave_nobody_are_refused(self, bounds, sentence, tmp_path):
+        with pytest.raises(ConfigError, match=sentence):
+            sources()["simulated"](tmp_path, self.CONFIG, *bounds)
+
+
 @pytest.fixture(scope="module")
 def real_logs() -> Path:
     if "HPGR_DATA" not in os.environ:
@@ -322,6 +406,13 @@ def real_logs() -> Path:
         ("online_retail", "online-retail", {}, {"users": 4335, "items": 3659, "events": 386_278}),
         ("online_retail", "tiny-retail", {}, {"users": 120, "items": 2015, "events": 9102}),
         ("thirty_music", "30music-sample", {}, {"users": 14_262, "items": 9999, "events": 343_183, "sessions": 37_877}),
+        (
+            "trivago_100k",
+            "trivago-100k",
+            {},
+            # 13,597 click-outs; one is of a hotel that its list of 25 lacks, 36 lists hold one hotel.
+            {"users": 6593, "requests": 13_597 - 1 - 36, "exposures": 312_539 - 25 - 36},
+        ),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None,
 )
