@@ -42,8 +42,11 @@ def _entry(name: str, data: DataSet) -> Run:
 def rankers() -> Study:
     names = [run.name for run in recipes()[LOGS[0]]().entries]
     rates = {"stages.rank.lr": (5e-4, 1e-3, 2e-3, 4e-3)}
-    leaves = {"model.num_leaves": (7, 15), "model.min_rows": (100, 500)}
-    spaces = {name: leaves if name == "lightgbm" else rates for name in names if name not in COUNTING}
+    own = {
+        "lightgbm": {"model.num_leaves": (7, 15), "model.min_rows": (100, 500)},
+        "sasrec": {"stages.retrieve.lr": (5e-4, 1e-3, 2e-3, 4e-3)},
+    }
+    spaces = {name: own.get(name, rates) for name in names if name not in COUNTING}
     return Study(
         summary="Ranking what was shown: HPGR, its controls, HSTU, MTGR, boosted trees, counting",
         data={name: _data(name) for name in LOGS},

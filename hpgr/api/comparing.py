@@ -14,10 +14,13 @@ from typing import Any, Literal
 from hpgr.api.evaluating import Measure
 from hpgr.api.recommender import Recommender
 from hpgr.core.config import to_tree
+from hpgr.core.errors import DataError
 from hpgr.data.sources import sources
+from hpgr.data.split import split
 from hpgr.data.store import SequenceStore
 from hpgr.evaluation.card import CARD_FILE, ResultCard
 from hpgr.evaluation.card_files import file_name
+from hpgr.evaluation.writing import write_whole
 from hpgr.frames.two_stage import TwoStageRecommender
 from hpgr.training.run import Run
 from hpgr.training.settings import Housekeeping
@@ -30,9 +33,15 @@ def store_of(source: str, folder: Path, view: Mapping[str, Any], path: Path) -> 
 
     Raises: UnknownNameError for a source that does not exist; what its reader raises.
     """
+    note, asked = path.with_name(f"{path.name}.source.json"), json.dumps([source, to_tree(dict(view))], sort_keys=True)
     if not path.exists():
+        write_whole(note, asked.encode())
         found = sources()[source](folder, **view)
         SequenceStore.build(found.log, path, items=found.items, **found.build)
+    elif note.exists() and note.read_text() != asked:
+        raise DataError(
+            f"store ({path}, of other options of its source) must be of {asked}; remove it or give another folder"
+        )
     return SequenceStore.open(path)
 
 
@@ -73,10 +82,10 @@ def run_card(
     """
     assert how.question is not None
     place = folder / "cards" / file_name(run.name)
-    card, kept = None, _kept(place, run, how)
+    card, kept = None, _kept(place, store, run, how)
     if kept is None:
         say(f"{run.name}: fitting")
-        recommender = fitted(store, run, folder, training or file_name(run.name), progress=progress)
+        recommender = fitted(store, run, folder, training or training_name(run), progress=progress)
         card = recommender.evaluate(how=how)[how.question]
     elif notes and kept.monitors != kept.monitors | json.loads(json.dumps(notes)):
         card = kept
@@ -105,8 +114,14 @@ def fitted(store: SequenceStore, run: Run, folder: Path, name: str, *, progress:
     return recommender
 
 
-def _kept(folder: Path, run: Run, how: Measure) -> ResultCard | None:
-    """The card in ``folder`` if it is of this run and was asked this way."""
+def training_name(run: Run) -> str:
+    """A folder's name that is the same for equal runs alone."""
+    text = json.dumps(to_tree(run), sort_keys=True)
+    return f"{file_name(run.name)}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _kept(folder: Path, store: SequenceStore, run: Run, how: Measure) -> ResultCard | None:
+    """The card in ``folder`` if it is of this run, was asked this way, and of this store."""
     if not (folder / CARD_FILE).exists():
         return None
     card = ResultCard.load(folder)
@@ -118,7 +133,8 @@ def _kept(folder: Path, run: Run, how: Measure) -> ResultCard | None:
         ranked == (how.question == "rank"),
         ranked or card.protocol.seen == ("left out" if how.exclude_seen else "kept"),
     )
-    return card if all(same) else None
+    # Splitting is worth it for a card that fits otherwise only.
+    return card if all(same) and split(store, run.split).certificate.hash == card.certificate.hash else None
 
 
 def _copied(folder: Path, to: Path) -> None:

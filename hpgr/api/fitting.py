@@ -12,7 +12,7 @@ import torch
 from hpgr.api.asking import rank, retrieve
 from hpgr.api.material import Material, features_of
 from hpgr.api.monitors import selection_monitors
-from hpgr.core.errors import DataError
+from hpgr.core.errors import ConfigError, DataError
 from hpgr.data.history import gather_history
 from hpgr.data.keyed_draws import KeyedDraws
 from hpgr.data.ranges import chunks, flat_index
@@ -48,6 +48,10 @@ def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = No
     if isinstance(frame, BoostedRecommender):
         _grow(frame, material, run)
         return {}
+    if getattr(frame.config, "clock", None) is not None and not material.store.timed:
+        raise ConfigError(
+            "clock (popularity by times) must have a log with times, and this one has an order only; take popularity"
+        )
     if hasattr(frame, "fit"):
         frame.fit(_whole_histories(material))
         return {}
@@ -62,6 +66,7 @@ def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = No
             seed=run.seed,
             validate=validation(frame, stage, material, run),
             keep=keep,
+            asked=(run.windows, run.split, None if stage.batches == "history" else run.candidates),
         )
         ratio = (results[stage.name].curve or ({},))[-1].get("sem_branch_ratio", 0.0)
         if ratio > BRANCH_LIMIT:
@@ -77,7 +82,8 @@ def _grow(frame: BoostedRecommender, material: Material, run: Run) -> None:
     features = frame.config.features
     try:
         held = [batch[:2] for batch in material.ranked_batches("validation", run, features, VALIDATION_LIMIT)]
-    except DataError:
+    except DataError as error:
+        warnings.warn(f"trees are grown without early stopping: {error}", stacklevel=3)
         held = []
     frame.fit(material.labelled_batches(features, run), held, seed=run.seed)
 

@@ -85,6 +85,11 @@ class Material:
             )
         if not isinstance(frame.objective, NextItem):
             raise ConfigError("windows (session-parallel) must have the objective NextItem; take it or TrainWindows")
+        if self.store.ties == "set":
+            raise ConfigError(
+                "windows (session-parallel) must have a store whose ties are in an order: they would learn the one in which "
+                "a set is kept; take TrainWindows, or prepare with --ties file"
+            )
         return SessionParallelWindows(*parts, run.windows, scope=frame.config.encoder.scope)
 
     def labelled_batches(self, features: tuple[str, ...], run: Run) -> ExposedRequests | SampledRequests:

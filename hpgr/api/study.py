@@ -74,7 +74,7 @@ class Tuning:
             raise ConfigError(f"sampler ({self.sampler}) must be auto, random or tpe")
         for model, space in self.spaces.items():
             for path, choices in space.items():
-                if isinstance(choices, str) or not choices or len(set(map(repr, choices))) < len(choices):
+                if isinstance(choices, str) or not choices or len(set(map(option_text, choices))) < len(choices):
                     raise ConfigError(f"choices of {path} of {model} ({choices!r}) must be a tuple of different values")
 
     def metric_for(self, question: Question) -> str:
@@ -107,6 +107,17 @@ class Study:
         for model in self.tuning.spaces if self.tuning else ():
             if model not in self.models:
                 raise UnknownNameError.of("model of the study", model, self.models)
+
+
+def option_text(value: Any) -> str:
+    """A value as an override takes it.
+
+    >>> option_text(0.003), option_text(True), option_text(None), option_text((0.9, 0.98))
+    ('0.003', 'true', 'none', '0.9,0.98')
+    """
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(option_text, value)) or "none"
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def study_of(path: Path) -> Study:

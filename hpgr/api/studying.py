@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from hpgr.api.comparing import fitted, run_card, store_of
-from hpgr.api.study import DataSet, Study, study_of
-from hpgr.api.tuning import Search, Trial, best, chosen_sampler, option_text, size, tune
+from hpgr.api.comparing import fitted, run_card, store_of, training_name
+from hpgr.api.study import DataSet, Study, option_text, study_of
+from hpgr.api.tuning import Search, Trial, best, chosen_sampler, size, tune
 from hpgr.core.config import to_tree
 from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.data.store import SequenceStore
@@ -112,7 +112,7 @@ def model_cards(study: Study, name: str, model: str, bench: Bench) -> list[Resul
                 run,
                 asked.measure(),
                 place,
-                training=_training(run),
+                training=training_name(run),
                 notes=notes,
                 say=say,
                 progress=bench.progress,
@@ -143,7 +143,7 @@ def check(study: Study) -> None:
                 )
             for path, choices in space.items():
                 for choice in choices:
-                    overridden(run, [f"{path}={option_text(choice)}"])
+                    overridden(run, [f"{path}={option_text(choice)}"]).model.build(num_items=2)
                 stage = path.split(".")[1] if path.startswith("stages.") else None
                 if stage is not None and stage not in stages:
                     raise UnknownNameError.of(f"stage of {model}", stage, stages)
@@ -191,19 +191,19 @@ def _trials(study: Study, base: Run, store: SequenceStore, asked: DataSet, bench
     how = asked.measure("validation")
     place, ahead = bench.out / f"seed-{base.seed}", list[tuple[float, str]]()
     options = {path: [option_text(choice) for choice in choices] for path, choices in space.items()}
-    key = _digest([to_tree(base), options, tuning.seed, sampler, metric, repr(how)])
+    key = _digest([to_tree(base), store.manifest["files"], options, tuning.seed, sampler, metric, repr(how)])
 
     def judge(number: int, setting: dict[str, str]) -> Trial:
         run = overridden(base, [f"{path}={text}" for path, text in setting.items()])
         value, fault, began = None, "", time.perf_counter()
         try:
-            recommender = fitted(store, run, place, _training(run), progress=bench.progress)
+            recommender = fitted(store, run, place, training_name(run), progress=bench.progress)
             found = recommender.evaluate(how=how)[asked.question].metrics
             if metric not in found:
                 raise UnknownNameError.of("metric of the card", metric, found)
             value = found[metric].value if math.isfinite(found[metric].value) else None
             fault = "" if value is not None else f"{metric} is not a number"
-        except TrainingDiverged as error:
+        except (TrainingDiverged, ConfigError) as error:
             fault = str(error)
         trial = Trial(
             number=number,
@@ -215,7 +215,7 @@ def _trials(study: Study, base: Run, store: SequenceStore, asked: DataSet, bench
             key=key,
             fault=fault,
         )
-        ahead.append((trial.worth, _training(run)))
+        ahead.append((trial.worth, training_name(run)))
         for _, worse in sorted(ahead, key=lambda one: -one[0])[1:]:
             shutil.rmtree(place / "training" / worse, ignore_errors=True)
         bench.say(f"{base.name}: trial {number} of {tuning.trials}, {', '.join(trial.changes)}: {trial.outcome}")
@@ -230,11 +230,6 @@ def _apart(file: Path, out: Path, name: str, model: str) -> tuple[list[str], lis
     lines: list[str] = []
     cards = model_cards(study_of(file), name, model, Bench(out=out, say=lines.append))
     return lines, cards
-
-
-def _training(run: Run) -> str:
-    """A folder's name that is the same for equal runs alone."""
-    return f"{file_name(run.name)}-{_digest(to_tree(run))}"
 
 
 def _digest(value: Any) -> str:

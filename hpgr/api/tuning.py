@@ -11,9 +11,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from hpgr.api.study import Space
+from hpgr.api.study import Space, option_text
 from hpgr.core.errors import ConfigError, DataError, UnsupportedError
 from hpgr.core.seeds import derive, numpy_generator
 from hpgr.evaluation.headlines import smaller_is_better
@@ -116,17 +115,6 @@ def size(space: Space) -> int:
     6
     """
     return math.prod(len(choices) for choices in space.values())
-
-
-def option_text(value: Any) -> str:
-    """A value as an override takes it.
-
-    >>> option_text(0.003), option_text(True), option_text(None), option_text((0.9, 0.98))
-    ('0.003', 'true', 'none', '0.9,0.98')
-    """
-    if isinstance(value, (tuple, list)):
-        return ",".join(map(option_text, value)) or "none"
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def tune(

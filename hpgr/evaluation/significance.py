@@ -20,6 +20,8 @@ from hpgr.evaluation.power import detectable_difference
 
 # Up to so many users that differ, every pattern of signs is counted: 4,096 at most.
 _COUNTED_USERS = 12
+# Patterns drawn for each test of a family: the least p-value, so many times adjusted, is half a percent.
+_PATTERNS_A_TEST = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +42,12 @@ class Difference:
 
 
 def paired_differences(
-    first: pl.DataFrame, second: pl.DataFrame, how: Bootstrap = DEFAULT, metrics: Sequence[str] | None = None
+    first: pl.DataFrame,
+    second: pl.DataFrame,
+    how: Bootstrap = DEFAULT,
+    metrics: Sequence[str] | None = None,
+    *,
+    tables: int = 1,
 ) -> list[Difference]:
     """``second - first`` of each metric that both have, users aligned by ``user_id``; positive: the second is higher.
 
@@ -52,6 +59,7 @@ def paired_differences(
     both = same_users([first, second])
     change = both[0].select("user_id", *((both[1][name] - both[0][name]).alias(name) for name in names))
     intervals = bootstrap_means(change, how)
+    flips = replace(how, num_samples=max(how.num_samples, _PATTERNS_A_TEST * len(names) * tables))
     found = []
     for name in names:
         known = change[name].is_not_null()
@@ -63,7 +71,7 @@ def paired_differences(
                 first=means[0],
                 second=means[1],
                 interval=intervals[name],
-                p_value=(p := sign_flip_p(moved, how=how)),
+                p_value=(p := sign_flip_p(moved, how=flips)),
                 p_holm=p,
                 detectable=detectable_difference(float(np.std(moved)), len(moved)),
             )
@@ -119,7 +127,9 @@ def differences_from(
 
     Raises: DataError as ``paired_differences`` does.
     """
-    return _adjusted({name: paired_differences(reference, frame, how, metrics) for name, frame in others.items()})
+    return _adjusted(
+        {name: paired_differences(reference, frame, how, metrics, tables=len(others)) for name, frame in others.items()}
+    )
 
 
 def shared_metrics(frames: Sequence[pl.DataFrame], metrics: Sequence[str] | None = None) -> list[str]:

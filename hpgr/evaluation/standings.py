@@ -115,8 +115,8 @@ def _rows(cards: list[ResultCard], question: str) -> tuple[Row, ...]:
     merged = [_merged([by_seed[seeds] for seeds in sorted(by_seed)]) for by_seed in models.values()]
     first = next((name for name in HEADLINES[question] if any(name in row.metrics for row in merged)), None)
     merged.sort(key=lambda row: (-_worth(row, first), row.label, _without_seed(row.cards[0])))
-    ahead = {row.label: _worth(row, first) for row in merged if is_baseline(row.label)}
     labels = _unlike([(row.label, "") for row in merged])
+    ahead = {label: _worth(row, first) for label, row in zip(labels, merged) if is_baseline(row.label)}
     return tuple(
         Row(label=label, cards=row.cards, metrics=row.metrics, spread=row.spread, below=_below(row, first, ahead))
         for label, row in zip(labels, merged)

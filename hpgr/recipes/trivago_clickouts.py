@@ -2,7 +2,8 @@
 
 No entry reads the place in the list, which three clicks in ten have as the first: training shuffles the lists and the store
 forgets their order. The site's order by itself has a GAUC of .786 and an NDCG@10 of .509 on the test part. Nine candidates in ten are
-outside the catalogue there; in training none of those was clicked, since a click-out is an event, so ``is_cold`` is no feature.
+outside the catalogue there. In training only what nobody had chosen yet is outside, at test also what was chosen since: ``is_cold`` means
+two things and is no feature.
 """
 
 from __future__ import annotations

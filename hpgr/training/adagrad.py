@@ -35,11 +35,15 @@ class Adagrad(torch.optim.Optimizer):
 
     def _move(self, weight: torch.Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
-        squares = state.setdefault("squares", torch.zeros_like(weight))
+        if not state:
+            state["squares"] = torch.zeros_like(weight)
+            if group["momentum"]:
+                state["velocity"] = torch.zeros_like(weight)
+        squares = state["squares"]
         squares.addcmul_(weight.grad, weight.grad)
         move = weight.grad / (squares + group["eps"]).sqrt() * -group["lr"]
         if group["momentum"]:
-            move = state.setdefault("velocity", torch.zeros_like(weight)).mul_(group["momentum"]).add_(move)
+            move = state["velocity"].mul_(group["momentum"]).add_(move)
         if group["weight_decay"]:
             weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.add_(move)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 from collections.abc import Mapping
@@ -59,18 +60,25 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def origin(name: str, module: nn.Module, settings: StageSettings, *, seed: int, steps: int) -> dict[str, Any]:
-    """What two runs must share for one to go on where the other stopped; ``start`` is a hash of the first weights."""
+def origin(
+    name: str, module: nn.Module, settings: StageSettings, *, seed: int, steps: int, asked: Any = None
+) -> dict[str, Any]:
+    """What two runs must share for one to go on where the other stopped; ``start`` is a hash of the first weights.
+
+    ``asked``: configs of what the batches are made of.
+    """
     state = module.state_dict()
     shapes = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in state.items())
     start = hashlib.sha256()
     for tensor in state.values():
         start.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    config = json.dumps([to_tree(getattr(module, "config", None)), to_tree(asked)], sort_keys=True)
     return {
         "stage": name,
         "seed": seed,
         "batches an epoch": steps,
         "shapes of the model's tensors": f"{len(state)}, sha256 {hashlib.sha256(shapes.encode()).hexdigest()[:12]}",
+        "config of model and batches": f"sha256 {hashlib.sha256(config.encode()).hexdigest()[:12]}",
         "start": start.hexdigest(),
         **{f"stages.{name}.{option}": to_tree(value) for option, value in asdict(settings).items()},
     }

@@ -51,6 +51,7 @@ def fit_stage(
     seed: int,
     validate: Validate | None = None,
     keep: Housekeeping | None = None,
+    asked: Any = None,
 ) -> StageResult:
     """Train ``stage.module`` and leave it with the weights of the epoch that was best on ``validate``, or of the last.
 
@@ -70,7 +71,9 @@ def fit_stage(
     feed = EpochBatches(batches, position, settings.limit_batches)
     steps = feed.steps_of(0)
     module = StageModule(stage, settings, position, seed=seed, total_steps=settings.epochs * steps)
-    begun = {} if keep.folder is None else origin(stage.name, stage.module, settings, seed=seed, steps=steps)
+    begun = (
+        {} if keep.folder is None else origin(stage.name, stage.module, settings, seed=seed, steps=steps, asked=asked)
+    )
     best = BestWeights(settings.metric, None if validate is None else settings.patience)
     keeper = Keeper(stage.name, best, validate, keep, begun)
     finished = _taken_up(keeper, module, begun, keep)

@@ -8,14 +8,16 @@ import polars as pl
 import pytest
 import torch
 
-from hpgr.api.comparing import compare_runs
+from hpgr.api.comparing import compare_runs, fitted, training_name
 from hpgr.api.runs import run_for
+from hpgr.core.errors import ConfigError
 from hpgr.data.log import EventLog
 from hpgr.data.requests import SampledRequests
 from hpgr.data.simulator import Simulator
 from hpgr.data.store import SequenceStore
 from hpgr.data.windows import TrainWindows
 from hpgr.evaluation.comparison import compare
+from hpgr.models.popularity import popularity
 from hpgr.training.settings import StageSettings
 
 
@@ -44,8 +46,8 @@ def test_runs_share_their_first_stage_and_are_not_repeated(store, tmp_path):
     assert [card.model for card in cards] == ["hpgr", "dense, pre-trained"]
     assert len(list((tmp_path / "pre-training").iterdir())) == 1
     first, second = (
-        torch.load(tmp_path / "training" / name / "retrieve" / "done.pt", weights_only=True)
-        for name in ("hpgr", "dense-pre-trained")
+        torch.load(tmp_path / "training" / training_name(run) / "retrieve" / "done.pt", weights_only=True)
+        for run in runs()
     )
     assert first.keys() == second.keys()
     assert cards[0].learning_curves["retrieve"] == cards[1].learning_curves["retrieve"]
@@ -61,3 +63,25 @@ def test_a_changed_run_is_run_again(store, tmp_path):
     other = replace(runs()[0], seed=7)
     second = compare_runs(store, [replace(other, name="hpgr, seed 7")], "rank", tmp_path)
     assert first[0].metrics != second[0].metrics
+
+
+def test_a_changed_option_is_trained_anew_and_not_taken_from_the_old_training(store, tmp_path):
+    (run, *_) = runs()
+    changed = replace(run, model=replace(run.model, retriever=replace(
+        run.model.retriever, objective=replace(run.model.retriever.objective, mask_prob=0.6))))  # fmt: skip
+    assert training_name(run) != training_name(changed)
+    before = fitted(store, run, tmp_path, "one").frame.retriever.items.weight
+    with pytest.raises(ConfigError, match="config of model and batches"):
+        fitted(store, changed, tmp_path, "one")
+    assert not torch.equal(before, fitted(store, changed, tmp_path, "other").frame.retriever.items.weight)
+
+
+def test_a_card_of_another_log_is_not_kept(store, tmp_path):
+    counting = replace(runs()[0], name="popularity", model=popularity())
+    (first,) = compare_runs(store, [counting], "retrieve", tmp_path)
+    Simulator.Config(num_users=50, num_items=60, num_categories=4, days=12, seed=8).build().write(
+        tmp_path / "l.parquet"
+    )
+    other = SequenceStore.build(EventLog.read(tmp_path / "l.parquet"), tmp_path / "other")
+    (second,) = compare_runs(other, [counting], "retrieve", tmp_path)
+    assert first.certificate.hash != second.certificate.hash
