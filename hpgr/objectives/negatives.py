@@ -100,7 +100,10 @@ def mean_cost(
     own_NM = _with_bias(gathered_scores(states_ND, table_VD, every_NM), bias_V, every_NM)
 
     def summed(states_ND: Tensor, target_N: Tensor, rows_NM: Tensor, own_NM: Tensor, shared_CD: Tensor) -> Tensor:
-        shared_NC = _with_bias((states_ND @ shared_CD.T).to(own_NM.dtype), bias_V, drawn.shared_C)
+        # As exact as the target's score, whatever autocast says: an item scores the same on both sides.
+        with torch.autocast(states_ND.device.type, enabled=False):
+            scores_NC = states_ND.to(own_NM.dtype) @ shared_CD.T.to(own_NM.dtype)
+        shared_NC = _with_bias(scores_NC, bias_V, drawn.shared_C)
         negative_NC = torch.cat([shared_NC, own_NM[:, 1:]], 1)
         rows_NC = torch.cat([drawn.shared_C.expand(shared_NC.shape), rows_NM[:, 1:]], 1)
         return cost(own_NM[:, 0], negative_NC, rows_NC != target_N[:, None]).sum()
