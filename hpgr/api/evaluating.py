@@ -14,7 +14,7 @@ import torch
 from hpgr.api.asking import Ranked, device_of, rank, retrieve
 from hpgr.api.material import Material, Part, features_of
 from hpgr.core.config import to_tree
-from hpgr.core.errors import DataError
+from hpgr.core.errors import DataError, UnsupportedError
 from hpgr.core.jagged import Jagged
 from hpgr.data.ranges import Queries, flat_index, offsets_from
 from hpgr.evaluation import provenance
@@ -62,8 +62,12 @@ def evaluate(subject: Subject, material: Material, how: Measure = Measure()) -> 
 
     A frame that only scores the catalogue is asked to rank too, where the log tells what was shown.
 
-    Raises: DataError if the part holds nothing to ask.
+    Raises: DataError if the part holds nothing to ask; UnsupportedError for retrieval by a frame that ranks only.
     """
+    if how.question == "retrieve" and not hasattr(subject.frame, "scores"):
+        raise UnsupportedError(
+            f"question (retrieve) must be rank for {subject.name}, which ranks given candidates only"
+        )
     cards = {}
     shown = len(material.split.test_requests if how.part == "test" else material.split.validation_requests) > 0
     if how.question in (None, "retrieve") and hasattr(subject.frame, "scores"):

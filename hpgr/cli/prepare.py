@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from hpgr.cli import log_options as option
 from hpgr.cli.door import Debug, Json
-from hpgr.cli.output import emit, show, table
+from hpgr.cli.output import emit, remark, show, table
 from hpgr.core.errors import ConfigError
 from hpgr.data.columns import DEFAULT_COLUMNS, Columns
 
@@ -55,6 +56,8 @@ def prepare(
 
     Example: hpgr prepare log.csv --out store --user-column customer
     """
+    import numpy as np
+
     from hpgr.data.appending import append as append_to
     from hpgr.data.log import EventLog
     from hpgr.data.store import SequenceStore
@@ -76,6 +79,12 @@ def prepare(
         )
     read = EventLog.read(log, columns=columns, time_unit=option.unit_of(time_unit))
     if append:
+        end_ms = int(np.max(SequenceStore.open(out).time_ms, initial=0)) if out.exists() else 0
+        if read.facts.min_time_ms <= end_ms:
+            remark(
+                f"{log} begins before the store ends ({datetime.fromtimestamp(end_ms / 1000, timezone.utc):%Y-%m-%d %H:%M} UTC): "
+                "rows that are in the store already are there twice now, unless it was prepared with --duplicates drop"
+            )
         store = append_to(out, read, items=items, memory_mb=memory_mb)
     else:
         store = SequenceStore.build(

@@ -87,7 +87,7 @@ def train(
         show(
             stage_table(recommender.stages)
             if recommender.stages
-            else f"{recommender.run.name} counts; it has no stages"
+            else f"{recommender.run.name} has no stages: it is fitted in one go"
         )
         show(f"{answer['parameters']:,} parameters", f"bundle: {out}")
 

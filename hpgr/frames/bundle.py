@@ -53,6 +53,7 @@ def write_bundle(
         _write_files(unfinished, bundle)
         if beside is not None:
             beside(unfinished)
+        _readable(unfinished)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(unfinished, folder)
@@ -62,6 +63,13 @@ def write_bundle(
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _readable(folder: Path) -> None:
+    """As the process makes files by default; what makes temporary ones makes them for their owner alone."""
+    os.umask(hidden := os.umask(0))
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~hidden)
 
 
 def read_bundle(folder: Path) -> Bundle:

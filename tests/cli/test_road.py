@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import polars as pl
 import pytest
@@ -206,3 +207,25 @@ def test_models_and_recipes_are_listed(run):
         "about": "Every user gets the items with the most training events.",
     }
     assert "Every user gets the items" in run("models").out
+
+
+def test_an_append_that_begins_before_the_end_is_told(road, run, tmp_path):
+    run("prepare", road.log, "--out", tmp_path / "store")
+    answer = run("prepare", road.log, "--out", tmp_path / "store", "--append", "--json")
+    assert answer.code == 0
+    assert "begins before the store ends" in answer.err
+
+
+def test_a_ranker_is_not_asked_to_retrieve(road, run, tmp_path):
+    quick = ("--set", "stages.rank.epochs=1", "--set", "stages.rank.limit_batches=1")
+    assert run("train", road.store, "--model", "mtgr", "--out", tmp_path / "mtgr", *quick).code == 0
+    answer = run("evaluate", tmp_path / "mtgr", road.store, "--question", "retrieve")
+    assert (answer.code, answer.out) == (1, "")
+    assert "must be rank for mtgr" in answer.err
+    assert (tmp_path / "mtgr").stat().st_mode & 0o777 == 0o777 & ~umask()
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "mtgr").glob("*.*")} == {0o666 & ~umask()}
+
+
+def umask() -> int:
+    os.umask(found := os.umask(0))
+    return found
