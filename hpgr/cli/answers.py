@@ -40,7 +40,7 @@ def answer_tree(found: Recommendations) -> dict[str, Any]:
 
 def recommendation_table(frame: pl.DataFrame) -> Any:
     """A row an item."""
-    return table(["user", "rank", "item", "score"], frame.select("user_id", "rank", "item_id", "score").rows())
+    return table(["user", "rank", "item", "score"], _as_ids(frame).select("user_id", "rank", "item_id", "score").rows())
 
 
 def explanation_table(frame: pl.DataFrame) -> Any:
@@ -48,11 +48,20 @@ def explanation_table(frame: pl.DataFrame) -> Any:
     import polars as pl
 
     when = pl.from_epoch("event_time_ms", time_unit="ms").dt.strftime("%Y-%m-%d %H:%M")
-    rows = frame.with_columns(when.alias("when")).select(
-        "user_id", "rank", "item_id", "event_item_id", "when", "session", "weight", "score_without", "change"
+    rows = (
+        _as_ids(frame)
+        .with_columns(when.alias("when"))
+        .select("user_id", "rank", "item_id", "event_item_id", "when", "session", "weight", "score_without", "change")
     )
     header = ["user", "rank", "item", "because of", "at (UTC)", "session", "weight", "score without", "change"]
     return table(header, rows.rows(), title="The events that matter most by the model's own account")
+
+
+def _as_ids(frame: pl.DataFrame) -> pl.DataFrame:
+    """Ids as text, so that they are written as the user writes them and can be copied."""
+    import polars as pl
+
+    return frame.with_columns(pl.col("^.*(user|item)_id$").cast(pl.String))
 
 
 def write_answer(frame: pl.DataFrame, out: Path) -> None:

@@ -229,3 +229,17 @@ def test_a_ranker_is_not_asked_to_retrieve(road, run, tmp_path):
 def umask() -> int:
     os.umask(found := os.umask(0))
     return found
+
+
+def test_integer_ids_are_printed_as_they_are_written(run, tmp_path):
+    users, items = [u for u in range(12_345, 12_365) for _ in range(6)], [20_000 + i % 9 for i in range(120)]
+    log = pl.DataFrame({"user_id": users, "item_id": items, "timestamp": [1_700_000_000 + 977 * i for i in range(120)]})
+    log.write_csv(tmp_path / "log.csv")
+    run("prepare", tmp_path / "log.csv", "--out", tmp_path / "store")
+    words = ("train", tmp_path / "store", "--model", "markov", "--split", "leave-one-out", "--out", tmp_path / "b")
+    assert run(*words).code == 0
+    answer = run("recommend", tmp_path / "b", "--user", 12345, "-k", 2, "--explain")
+    assert answer.code == 0, answer.err
+    assert "12345" in answer.out
+    assert "2000" in answer.out
+    assert "," not in answer.out.replace(", ", "")
