@@ -2,7 +2,7 @@
 
     hpgr study studies/rankers.py --data FOLDER --out runs/rankers --only kuairand_clicks --only mtgr
 
-About forty hours of one core in all, resumable; pre-training is shared by the trials and models that have it in common.
+Tens of hours of one core in all, resumable; pre-training is shared by the trials and models that have it in common.
 """
 
 from __future__ import annotations

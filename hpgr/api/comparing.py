@@ -26,6 +26,8 @@ from hpgr.training.run import Run
 from hpgr.training.settings import Housekeeping
 
 Question = Literal["retrieve", "rank"]
+DIGITS = 12
+"""Of the hash behind a run's name."""
 
 
 def store_of(source: str, folder: Path, view: Mapping[str, Any], path: Path) -> SequenceStore:
@@ -70,22 +72,20 @@ def run_card(
     how: Measure,
     folder: Path,
     *,
-    training: str | None = None,
     notes: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
     progress: bool = False,
 ) -> ResultCard:
     """The card of one run: the one in ``folder/cards/NAME`` if it is of this config and was asked so, else the run is fitted and asked.
 
-    ``training``: the name of its folder of checkpoints, the run's by default. ``notes``: further monitors; where those of a
-    kept card are others, they are replaced and nothing is asked.
+    ``notes``: further monitors; where those of a kept card are others, they are replaced and nothing is asked.
     """
     assert how.question is not None
     place = folder / "cards" / file_name(run.name)
     card, kept = None, _kept(place, store, run, how)
     if kept is None:
         say(f"{run.name}: fitting")
-        recommender = fitted(store, run, folder, training or training_name(run), progress=progress)
+        recommender = fitted(store, run, folder, training_name(run), progress=progress)
         card = recommender.evaluate(how=how)[how.question]
     elif notes and kept.monitors != kept.monitors | json.loads(json.dumps(notes)):
         card = kept
@@ -117,7 +117,7 @@ def fitted(store: SequenceStore, run: Run, folder: Path, name: str, *, progress:
 def training_name(run: Run) -> str:
     """A folder's name that is the same for equal runs alone."""
     text = json.dumps(to_tree(run), sort_keys=True)
-    return f"{file_name(run.name)}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"{file_name(run.name)}-{hashlib.sha256(text.encode()).hexdigest()[:DIGITS]}"
 
 
 def _kept(folder: Path, store: SequenceStore, run: Run, how: Measure) -> ResultCard | None:

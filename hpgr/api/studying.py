@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from hpgr.api.comparing import fitted, run_card, store_of, training_name
+from hpgr.api.comparing import DIGITS, fitted, run_card, store_of, training_name
 from hpgr.api.study import DataSet, Study, option_text, study_of
 from hpgr.api.tuning import Search, Trial, best, chosen_sampler, size, tune
 from hpgr.core.config import to_tree
@@ -33,7 +33,6 @@ from hpgr.training.module import TrainingDiverged
 from hpgr.training.run import Run, overridden
 
 Say = Callable[[str], None]
-_DIGITS = 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,13 +111,12 @@ def model_cards(study: Study, name: str, model: str, bench: Bench) -> list[Resul
                 run,
                 asked.measure(),
                 place,
-                training=training_name(run),
                 notes=notes,
                 say=say,
                 progress=bench.progress,
             )
         )
-        for finished in place.glob(f"training/{file_name(model)}-{'[0-9a-f]' * _DIGITS}"):
+        for finished in place.glob(f"training/{file_name(model)}-{'[0-9a-f]' * DIGITS}"):
             shutil.rmtree(finished, ignore_errors=True)
     return cards
 
@@ -233,4 +231,4 @@ def _apart(file: Path, out: Path, name: str, model: str) -> tuple[list[str], lis
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:DIGITS]

@@ -80,12 +80,12 @@ def prepare(
     read = EventLog.read(log, columns=columns, time_unit=option.unit_of(time_unit))
     if append:
         end_ms = int(np.max(SequenceStore.open(out).time_ms, initial=0)) if out.exists() else 0
+        store = append_to(out, read, items=items, memory_mb=memory_mb)
         if read.facts.min_time_ms <= end_ms:
             remark(
                 f"{log} begins before the store ends ({datetime.fromtimestamp(end_ms / 1000, timezone.utc):%Y-%m-%d %H:%M} UTC): "
                 "rows that are in the store already are there twice now, unless it was prepared with --duplicates drop"
             )
-        store = append_to(out, read, items=items, memory_mb=memory_mb)
     else:
         store = SequenceStore.build(
             read,

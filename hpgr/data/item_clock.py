@@ -18,6 +18,7 @@ from hpgr.data.ranges import lower_bound, offsets_from
 from hpgr.data.store import SequenceStore
 
 _ITEMS = "items.parquet"
+_REMEDY = "train the model again with: hpgr train STORE --model NAME --out BUNDLE"
 _ALWAYS, _OPTIONAL = ("events",), ("shown", "clicked", "categories")
 
 
@@ -113,10 +114,14 @@ class ItemClock:
             lists = {name: _mapped(folder, name) for name in _ALWAYS}
             lists |= {name: _mapped(folder, name) for name in _OPTIONAL if (folder / f"{name}.npy").exists()}
         except (OSError, EOFError, ValueError, pl.exceptions.PolarsError) as error:
-            raise DataError(f"item clock ({folder}) must hold what hpgr wrote; {error}") from error
+            raise DataError(
+                f"item clock ({folder}) must hold what hpgr wrote, and a file of it is missing or damaged; {_REMEDY}"
+            ) from error
         for name, listed in lists.items():
             if len(listed.offsets) != len(items) + 1 or int(listed.offsets[-1]) != len(listed.values):
-                raise DataError(f"item clock ({folder}) must hold what hpgr wrote; {name} does not fit the items")
+                raise DataError(
+                    f"item clock ({folder}) must hold what hpgr wrote; {name} does not fit the items; {_REMEDY}"
+                )
         return cls(items=items, **lists)
 
 

@@ -90,13 +90,13 @@ def problems_of(found: Measured) -> tuple[Problem, ...]:
 def time_note(found: Measured) -> str:
     """How times were read, for people."""
     column = found.roles["time"]
-    if found.unit == "datetime":
-        return f"{column} read as datetimes, UTC where no zone is given"
     if found.unit == ORDER:
         return f"{column} read as order, a second a step: the log has no times"
     if found.declared:
         return f"{column} read as {found.unit} (declared)"
     first, last = (_day(found.in_ms(found.count[f"{end} time"])) for end in ("min", "max"))
+    if found.unit == "datetime":
+        return f"{column} read as datetimes, UTC where no zone is given: {first} to {last}"
     return f"{column} read as {found.unit} (inferred: {first} to {last})"
 
 

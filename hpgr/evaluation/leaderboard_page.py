@@ -158,7 +158,7 @@ def _facts(row: Row) -> list[Cell]:
     return [
         (str(len(seeds)), f"{len(seeds)}<br><span class='range'>{', '.join(map(str, seeds))}</span>"),
         (str(row.trials), str(row.trials)),
-        (repr(row.training_s), f"{row.training_s:,.0f}"),
+        ("", "–") if row.training_s is None else (repr(row.training_s), f"{row.training_s:,.0f}"),
         ("", "–") if memory is None else (str(memory), escape(human_bytes(memory))),
         ("", "–") if parameters is None else (str(parameters), f"{parameters:,}"),
         (commits, escape(commits) or "–"),

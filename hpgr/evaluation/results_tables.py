@@ -73,7 +73,16 @@ def _block(table: Standing) -> str:
         seeds = [str(len(row.seeds))] if several else []
         size = "–" if row.num_parameters is None else f"{row.num_parameters:,}"
         flag = " †" if row.below else ""
-        rows.append([row.label + flag, *(shown(row, name) for name in main), *seeds, f"{row.training_s:,.0f}", size])
+        seconds = "–" if row.training_s is None else f"{row.training_s:,.0f}"
+        rows.append(
+            [
+                row.label + flag,
+                *(shown(row, name) for name in main),
+                *seeds,
+                seconds,
+                size,
+            ]
+        )
     lines = ["| " + " | ".join(_text(cell) for cell in cells) + " |" for cells in rows]
     below = any(row.below for row in table.rows)
     note = ["", f"† below a counting baseline in {table.metrics[0]}."] if below else []

@@ -40,9 +40,10 @@ class Row:
         return max(int(card.monitors.get(TRIALS) or 0) for card in self.cards)
 
     @property
-    def training_s(self) -> float:
-        """Seconds of training of one seed, on average."""
-        return fmean(sum(s for part, s in card.wall_time_s.items() if part != "evaluation") for card in self.cards)
+    def training_s(self) -> float | None:
+        """Seconds of training of one seed, on average; None for a model without stages, whose fit is not timed."""
+        stages = [[s for part, s in card.wall_time_s.items() if part != "evaluation"] for card in self.cards]
+        return fmean(map(sum, stages)) if any(stages) else None
 
     @property
     def peak_memory_bytes(self) -> int | None:

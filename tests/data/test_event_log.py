@@ -192,3 +192,8 @@ def test_a_time_unit_for_datetimes_or_unknown_is_a_wrong_option() -> None:
         EventLog.read(frame(timestamp=[datetime(2023, 1, 1)] * 3), time_unit="s")
     with pytest.raises(ConfigError, match=r"time_unit \(minutes\) must be s, ms or us, or order"):
         EventLog.read(frame(), time_unit="minutes")  # type: ignore[arg-type]
+
+
+def test_datetimes_are_told_with_their_range_so_that_swapped_days_and_months_show() -> None:
+    frame = pl.DataFrame({"user_id": [1, 1], "item_id": [1, 2], "timestamp": ["2023-03-04 10:00", "2023-11-04 10:00"]})
+    assert EventLog.read(frame).facts.time_unit_note.endswith("where no zone is given: 2023-03-04 to 2023-11-04")
