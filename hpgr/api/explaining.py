@@ -13,7 +13,6 @@ from hpgr.api.recommending import Answerer
 from hpgr.core.batch import Candidates, History
 from hpgr.data.candidate_lists import Lists
 from hpgr.data.history import OrderedEvents
-from hpgr.encoders import Signal
 
 
 @torch.no_grad()
@@ -76,12 +75,7 @@ def _picked(
     ranker = getattr(answerer.frame, "ranker", answerer.frame)
     selected = None
     if hasattr(ranker, "encoder") and hasattr(ranker.encoder, "selected"):
-        signal = Signal(
-            history_TD=ranker.items(history.item_idx),
-            candidates_CD=ranker.items(candidates.item_idx),
-            cold_C=candidates.item_idx >= ranker.items.num_items,
-        )
-        selected = ranker.encoder.selected(history, candidates, signal)
+        selected = ranker.encoder.selected(history, candidates, answerer.frame.signal(history, candidates))
     if selected is None:
         newest = range(max(0, history.num_events - events), history.num_events)
         return [[(event, None) for event in newest] for _ in range(candidates.num_candidates)]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from hpgr.api.asking import device_of
 from hpgr.core.batch import Candidates, History
 from hpgr.evaluation.classification import auc
 from hpgr.nn.preference import PreferenceSelector
@@ -23,13 +24,13 @@ _BATCHES = 20
 
 
 @torch.no_grad()
-def selection_monitors(ranker: Any, batches: Iterable[tuple[History, Candidates, np.ndarray]]) -> dict[str, float]:
+def selection_monitors(frame: Any, batches: Iterable[tuple[History, Candidates, np.ndarray]]) -> dict[str, float]:
     """The three monitors on the first batches; nothing for a ranker that selects nothing."""
-    config = getattr(ranker.encoder.config, "selection", None)
+    config = getattr(getattr(frame, "ranker", frame).encoder.config, "selection", None)
     if config is None:
         return {}
     some = list(islice(batches, _BATCHES))
-    similar, last, random = (zero_shot_auc(ranker, some, config, by) for by in ("similar", "last", "random"))
+    similar, last, random = (zero_shot_auc(frame, some, config, by) for by in ("similar", "last", "random"))
     if similar is None or last is None or random is None:
         return {}
     return {"zero_shot_auc": similar, "lift_over_last": similar - last, "lift_over_random": similar - random}
@@ -37,19 +38,21 @@ def selection_monitors(ranker: Any, batches: Iterable[tuple[History, Candidates,
 
 @torch.no_grad()
 def zero_shot_auc(
-    ranker: Any,
+    frame: Any,
     batches: Iterable[tuple[History, Candidates, np.ndarray]],
     config: PreferenceSelector.Config,
     by: Literal["similar", "last", "random"],
 ) -> float | None:
     """The AUC of the mean cosine of each candidate to the ``k`` events chosen ``by``; None where labels are all alike."""
     selector = replace(config, by=by, learn_sigma=False).build()
-    scores, labels, device = [], [], ranker.items.weight.device
+    scores, labels, device = [], [], device_of(frame)
     for history, candidates, _ in batches:
         history, candidates = history.to(device), candidates.to(device)
-        history_TD, candidates_CD = ranker.items(history.item_idx), ranker.items(candidates.item_idx)
-        cold_C = candidates.item_idx >= ranker.items.num_items
-        rows_CK = selector.centres(candidates_CD, history_TD, history.user_offsets, candidates.offsets, cold_C=cold_C)
+        signal = frame.signal(history, candidates)
+        history_TD, candidates_CD = signal.history_TD, signal.candidates_CD
+        rows_CK = selector.centres(
+            candidates_CD, history_TD, history.user_offsets, candidates.offsets, cold_C=signal.cold_C
+        )
         there_CK = rows_CK >= 0
         if not history.num_events:
             continue

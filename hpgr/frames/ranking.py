@@ -20,6 +20,15 @@ FEATURES = ("times_seen", "age", "is_new", "is_cold", "popularity", "popularity_
 """Cross features that every log can give; ``hpgr.data.features`` has more."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Opinion:
+    """What an earlier stage hands to a ranker: ``told_CP``, numbers about each candidate, read as further cross features;
+    ``signal``, the vectors that preference selection compares in place of the ranker's own."""
+
+    told_CP: Tensor | None = None
+    signal: Signal | None = None
+
+
 class RankingRecommender(nn.Module):
     """History and candidates through one item part and one trunk, then an encoder in which candidates read the history.
 
@@ -31,6 +40,7 @@ class RankingRecommender(nn.Module):
         """``trunk`` gives tokens to history and candidates; ``features``: names of the cross features, in order.
 
         ``num_actions``: actions a history event may carry, 0 to ignore them. ``num_tasks``: outcomes predicted.
+        ``num_told``: numbers that an earlier stage tells of each candidate, read as further cross features.
         """
 
         items: Any
@@ -40,6 +50,7 @@ class RankingRecommender(nn.Module):
         features: tuple[str, ...] = ()
         num_actions: int = 0
         num_tasks: int = 1
+        num_told: int = 0
 
         def __post_init__(self) -> None:
             if self.num_tasks < 1:
@@ -58,27 +69,29 @@ class RankingRecommender(nn.Module):
         self.trunk = config.trunk.build(dim=dim)
         self.encoder = config.encoder.build(dim=dim)
         self.actions = nn.Embedding(config.num_actions + 1, dim) if config.num_actions else None
-        self.feature_norm = nn.BatchNorm1d(len(config.features), affine=False) if config.features else None
-        self.feature_in = nn.Linear(len(config.features), dim) if config.features else None
-        self.head = config.head.build(dim=dim, num_features=len(config.features), num_tasks=config.num_tasks)
+        num_features = len(config.features) + config.num_told
+        self.feature_norm = nn.BatchNorm1d(num_features, affine=False) if num_features else None
+        self.feature_in = nn.Linear(num_features, dim) if num_features else None
+        self.head = config.head.build(dim=dim, num_features=num_features, num_tasks=config.num_tasks)
         if self.actions is not None:
             nn.init.normal_(self.actions.weight, std=0.02)
 
-    def logits(self, history: History, candidates: Candidates) -> Tensor:
-        """``[C, tasks]``: the log-odds of each outcome.
+    def logits(self, history: History, candidates: Candidates, opinion: Opinion | None = None) -> Tensor:
+        """``[C, tasks]``: the log-odds of each outcome. ``opinion``: what an earlier stage hands over.
 
         Raises: DataError if the candidates' features are not as many as the config names.
         """
         self._check(candidates)
+        opinion = opinion or Opinion()
         x_TD = self.items(history.item_idx)
         x_CD = self.items(candidates.item_idx)
-        signal = Signal(
-            history_TD=x_TD.detach(), candidates_CD=x_CD.detach(), cold_C=candidates.item_idx >= self.items.num_items
-        )
+        signal = opinion.signal or self._signal(x_TD, x_CD, candidates)
         token_TD = (
             x_TD if self.actions is None else x_TD + self.actions(history.action.clamp(max=self.config.num_actions))
         )
-        features_CF = None if self.feature_norm is None else self.feature_norm(candidates.features)
+        told_CP = opinion.told_CP
+        given_CF = candidates.features if told_CP is None else torch.cat([candidates.features, told_CP], -1)
+        features_CF = None if self.feature_norm is None else self.feature_norm(given_CF)
         if self.feature_in is not None:
             x_CD = x_CD + self.feature_in(features_CF)
         tokens = self.trunk(history.jagged(token_TD), history)
@@ -86,16 +99,26 @@ class RankingRecommender(nn.Module):
         state_CD = self.encoder(tokens, candidate_tokens, history, candidates, signal)
         return self.head(state_CD, x_CD, features_CF)
 
-    def loss(self, batch: tuple[History, Candidates], generator: torch.Generator) -> dict[str, Tensor]:
+    def signal(self, history: History, candidates: Candidates) -> Signal:
+        """What preference selection compares: the item vectors."""
+        return self._signal(self.items(history.item_idx), self.items(candidates.item_idx), candidates)
+
+    def loss(
+        self, batch: tuple[History, Candidates], generator: torch.Generator, opinion: Opinion | None = None
+    ) -> dict[str, Tensor]:
         """``{"loss": weighted mean over candidates, ...monitors}``."""
         history, candidates = batch
         if candidates.label is None or candidates.weight is None:
             raise DataError("candidates (without labels) must have labels and weights to be trained on")
-        cost = binary_loss(self.logits(history, candidates), candidates.label, candidates.weight)
+        cost = binary_loss(self.logits(history, candidates, opinion), candidates.label, candidates.weight)
         return {"loss": cost} | monitors_of(self)
 
     def stages(self) -> tuple[TrainableStage, ...]:
         return (TrainableStage(name="rank", module=self, loss=self.loss, batches="candidates"),)
+
+    def _signal(self, x_TD: Tensor, x_CD: Tensor, candidates: Candidates) -> Signal:
+        cold_C = candidates.item_idx >= self.items.num_items
+        return Signal(history_TD=x_TD.detach(), candidates_CD=x_CD.detach(), cold_C=cold_C)
 
     def _check(self, candidates: Candidates) -> None:
         given, wanted = candidates.features.shape[1], len(self.config.features)

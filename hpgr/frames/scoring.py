@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hpgr.core.batch import History
+from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
 from hpgr.frames.prior import PopularityPrior
@@ -37,6 +37,33 @@ class CatalogueTargets:
 
     def bias(self) -> Tensor | None:
         return self.items.bias()
+
+    def some(self, rows_U: Tensor) -> SomeTargets:
+        """A few items of the catalogue, to be scored like all of it."""
+        return SomeTargets(whole=self, rows_U=rows_U)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SomeTargets:
+    """``Targets`` of the items ``rows_U`` alone, in their order."""
+
+    whole: CatalogueTargets
+    rows_U: Tensor
+
+    @property
+    def num_items(self) -> int:
+        return self.rows_U.shape[0]
+
+    @property
+    def log_share_V(self) -> Tensor:
+        return self.whole.log_share_V[self.rows_U]
+
+    def table(self) -> Tensor:
+        return self.whole.table()[self.rows_U]
+
+    def bias(self) -> Tensor | None:
+        bias_V = self.whole.bias()
+        return None if bias_V is None else bias_V[self.rows_U]
 
 
 class ScoringRecommender(nn.Module):
@@ -118,6 +145,14 @@ class ScoringRecommender(nn.Module):
         """``[B, V]``: the score of every catalogue item for each user at ``now_ms``."""
         scores_BV = self.objective.logits(self.query(history), self.targets)
         return self.prior.fill(scores_BV, history.lengths == 0)
+
+    def candidate_scores(self, history: History, candidates: Candidates) -> Tensor:
+        """``[C]``: the score of each candidate for its user at ``now_ms``, as in ``scores`` before the prior; 0 for an item
+        outside the catalogue and for a user of whom no state tells anything."""
+        inside_C = candidates.item_idx < self.num_items
+        rows_U, at_C = candidates.item_idx.clamp(max=self.num_items - 1).unique(return_inverse=True)
+        scores_BU = self.objective.logits(self.query(history), self.targets.some(rows_U))
+        return scores_BU[candidates.user_of_candidate(), at_C] * inside_C
 
     def stages(self) -> tuple[TrainableStage, ...]:
         return (TrainableStage(name="retrieve", module=self, loss=self.loss, batches="history"),)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from hpgr.core.batch import Candidates, History
-from hpgr.core.errors import ConfigError
-from hpgr.frames.ranking import RankingRecommender
+from hpgr.core.errors import ConfigError, UnknownNameError
+from hpgr.encoders import Signal
+from hpgr.frames.ranking import Opinion, RankingRecommender
 from hpgr.frames.scoring import ScoringRecommender
 from hpgr.frames.stage import TrainableStage
+
+Told = Literal["score"]
+"""What a first stage can say of a candidate: the score that it would be retrieved with."""
 
 
 class TwoStageRecommender(nn.Module):
@@ -19,16 +24,31 @@ class TwoStageRecommender(nn.Module):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """``inherit``: pairs ``"retriever path=ranker path"`` of sub-modules copied when the second stage begins."""
+        """``inherit``: pairs ``"retriever path=ranker path"`` of sub-modules copied when the second stage begins.
+        ``told``: what the first stage, kept as it was trained, says of every candidate; the ranker reads it as cross features.
+        ``compares``: preference selection holds a candidate against the vectors of the events' items, or against the states
+        that the first stage gives the events among their neighbours."""
 
         retriever: ScoringRecommender.Config
         ranker: RankingRecommender.Config
         inherit: tuple[str, ...] = ("items=items",)
+        told: tuple[Told, ...] = ()
+        compares: Literal["items", "states"] = "items"
 
         def __post_init__(self) -> None:
             for pair in self.inherit:
                 if pair.count("=") != 1:
                     raise ConfigError(f"inherit ({pair}) must be written as FROM=TO, as in items=items")
+            for name in self.told:
+                if name not in get_args(Told):
+                    raise UnknownNameError.of("told", name, get_args(Told))
+            if self.compares not in ("items", "states"):
+                raise ConfigError(f"compares ({self.compares}) must be items or states")
+
+        @property
+        def hands_over(self) -> bool:
+            """Whether the second stage asks the first for more than its weights."""
+            return bool(self.told) or self.compares != "items"
 
         def build(self, *, num_items: int) -> TwoStageRecommender:
             return TwoStageRecommender(self, num_items)
@@ -37,7 +57,7 @@ class TwoStageRecommender(nn.Module):
         super().__init__()
         self.config = config
         self.retriever = config.retriever.build(num_items=num_items)
-        self.ranker = config.ranker.build(num_items=num_items)
+        self.ranker = replace(config.ranker, num_told=len(config.told)).build(num_items=num_items)
         self._pairs = tuple(tuple(pair.split("=")) for pair in config.inherit)
         for source, target in self._pairs:
             self._states(source, target)
@@ -56,7 +76,30 @@ class TwoStageRecommender(nn.Module):
 
     def logits(self, history: History, candidates: Candidates) -> Tensor:
         """``[C, tasks]``, from the second stage."""
-        return self.ranker.logits(history, candidates)
+        return self.ranker.logits(history, candidates, self.opinion(history, candidates))
+
+    def signal(self, history: History, candidates: Candidates) -> Signal:
+        """What preference selection compares."""
+        return self.opinion(history, candidates).signal or self.ranker.signal(history, candidates)
+
+    @torch.no_grad()
+    def opinion(self, history: History, candidates: Candidates) -> Opinion:
+        """What the first stage, as it was trained, hands to the second."""
+        config, retriever = self.config, self.retriever
+        if not config.hands_over:
+            return Opinion()
+        was_training = retriever.training
+        retriever.to(history.item_idx.device).eval()
+        told_CP = retriever.candidate_scores(history, candidates)[:, None] if config.told else None
+        signal = None
+        if config.compares == "states":
+            signal = Signal(
+                history_TD=retriever.states(history).values,
+                candidates_CD=retriever.items(candidates.item_idx),
+                cold_C=candidates.item_idx >= self.num_items,
+            )
+        retriever.train(was_training)
+        return Opinion(told_CP=told_CP, signal=signal)
 
     @torch.no_grad()
     def inherit(self) -> None:
@@ -68,12 +111,14 @@ class TwoStageRecommender(nn.Module):
 
     def stages(self) -> tuple[TrainableStage, ...]:
         first = TrainableStage(name="retrieve", module=self.retriever, loss=self.retriever.loss, batches="history")
+        module = _Informed(self) if self.config.hands_over else self.ranker
+        prefix = "ranker." if self.config.hands_over else ""
         second = TrainableStage(
             name="rank",
-            module=self.ranker,
-            loss=self.ranker.loss,
+            module=module,
+            loss=module.loss,
             batches="candidates",
-            inherited=tuple(target + "." for _, target in self._pairs),
+            inherited=tuple(f"{prefix}{target}." for _, target in self._pairs),
             before=self.inherit,
         )
         return first, second
@@ -87,3 +132,19 @@ class TwoStageRecommender(nn.Module):
         if {n: t.shape for n, t in learnt.items()} != {n: t.shape for n, t in to.items()}:
             raise ConfigError(f"inherit ({source}={target}) must name parts of one shape; their options differ")
         return to, learnt
+
+
+class _Informed(nn.Module):
+    """The second stage alone, as it is trained: the first is asked, and no part of what moves or is kept."""
+
+    def __init__(self, whole: TwoStageRecommender) -> None:
+        super().__init__()
+        self.ranker = whole.ranker
+        self.signal = whole.signal
+        self._opinion = whole.opinion
+
+    def logits(self, history: History, candidates: Candidates) -> Tensor:
+        return self.ranker.logits(history, candidates, self._opinion(history, candidates))
+
+    def loss(self, batch: tuple[History, Candidates], generator: torch.Generator) -> dict[str, Tensor]:
+        return self.ranker.loss(batch, generator, self._opinion(*batch))

@@ -9,7 +9,7 @@ import torch
 
 from hpgr.core.batch import Candidates, History
 from hpgr.core.config import override
-from hpgr.core.errors import ConfigError
+from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.core.seeds import torch_generator
 from hpgr.encoders import Signal
 from hpgr.frames.registry import MODELS
@@ -265,3 +265,60 @@ def test_an_outside_candidate_is_scored_and_reads_the_newest_events():
     signal = Signal(history_TD=x_TD, candidates_CD=x_CD, cold_C=torch.tensor([True]))
     rows, gate = module.encoder.selected(history, candidates, signal)
     assert sorted(rows[gate > 0].tolist()) == [4, 5]
+
+
+@pytest.mark.parametrize("options", [{"told": ("score",)}, {"compares": "states"}], ids=str)
+def test_the_second_stage_asks_the_first_and_leaves_it_as_it_is(options, close):
+    torch.manual_seed(5)
+    frame = replace(hpgr(), **options).build(num_items=NUM_ITEMS)
+    history, candidates = with_features(frame)
+    second = frame.stages()[1]
+    learnt = {name: tensor.clone() for name, tensor in frame.retriever.state_dict().items()}
+    second.before()
+    second.module.train()
+    second.loss((history, candidates), torch_generator(0))["loss"].backward()
+    assert all(p.grad is None for p in frame.retriever.parameters())
+    assert any(name.startswith(second.inherited) for name, _ in second.module.named_parameters())
+    assert not any("retriever" in name for name in second.module.state_dict())
+    # Without dropout, although a stage is being trained.
+    one, two = frame.opinion(history, candidates), frame.opinion(history, candidates)
+    for name in ("told_CP", "signal"):
+        if getattr(one, name) is not None:
+            a, b = (getattr(x, name) for x in (one, two))
+            close(getattr(a, "history_TD", a), getattr(b, "history_TD", b))
+    for name, tensor in frame.retriever.state_dict().items():
+        assert torch.equal(tensor, learnt[name]), name
+    close(second.module.eval().logits(history, candidates), frame.eval().logits(history, candidates))
+
+
+def test_what_is_told_is_the_score_of_retrieval(close):
+    frame = ranker(replace(hpgr(), told=("score",)))
+    history, candidates = with_features(frame, lengths=(12, 3, 1, 7))
+    at = candidates.user_of_candidate(), candidates.item_idx
+    close(frame.opinion(history, candidates).told_CP[:, 0], frame.scores(history)[at])
+    outside = replace(candidates, item_idx=torch.full_like(candidates.item_idx, NUM_ITEMS))
+    assert not frame.opinion(history, outside).told_CP.any()
+    assert ranker(hpgr()).opinion(history, candidates).told_CP is None
+
+
+def test_what_is_told_moves_the_ranker():
+    frame = ranker(replace(hpgr(), told=("score",)))
+    history, candidates = with_features(frame)
+    before = frame.logits(history, candidates)
+    with torch.no_grad():
+        frame.retriever.items.weight.normal_(std=0.5)
+    assert not torch.allclose(before, frame.logits(history, candidates))
+
+
+def test_an_unknown_opinion_is_refused():
+    with pytest.raises(UnknownNameError, match="no told is named 'rank'"):
+        replace(hpgr(), told=("rank",))
+    with pytest.raises(ConfigError, match=r"compares \(places\) must be items or states"):
+        replace(hpgr(), compares="places")
+
+
+def with_features(frame, lengths=(12, 0, 1, 7)) -> tuple[History, Candidates]:
+    history, candidates = batch(lengths)
+    width = len(frame.config.ranker.features)
+    features = torch.rand(candidates.num_candidates, width, generator=torch_generator(2, "features"))
+    return history, replace(candidates, features=features)
