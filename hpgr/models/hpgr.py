@@ -14,6 +14,7 @@ from hpgr.frames.two_stage import TwoStageRecommender
 from hpgr.items.id_embedding import IdEmbedding
 from hpgr.nn.head import Head
 from hpgr.nn.hstu_layer import HstuLayer
+from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.preference import PreferenceSelector
 from hpgr.nn.relative_bias import RelativeBias
 from hpgr.nn.transformer_layer import TransformerLayer
@@ -54,14 +55,24 @@ def hpgr_paper(
 
 @MODELS.register("hpgr")
 def hpgr(
-    *, dim: int = 64, num_heads: int = 2, num_layers: int = 2, dropout: float = 0.2, k: int = 32, sigma: float = 1.0
+    *, dim: int = 64, num_heads: int = 4, num_layers: int = 3, dropout: float = 0.2, k: int = 32, sigma: float = 1.0
 ) -> TwoStageRecommender.Config:
-    """What measurement says is best: additive gate, candidate features, session part in the first stage only."""
-    config = hpgr_paper(dim=dim, num_heads=num_heads, num_layers=num_layers, dropout=dropout, k=k, sigma=sigma)
+    """What measurement says is best: the first stage also tells its score, additive gate, library layer, candidate features.
+
+    ``num_heads`` and ``num_layers`` are the ranker's; the session part stands in the first stage only.
+    """
+    config = hpgr_paper(dim=dim, dropout=dropout, k=k, sigma=sigma)
     ranker = replace(
         config.ranker,
-        trunk=SessionTrunk.Config(),
-        encoder=replace(config.ranker.encoder, gate="additive"),
+        trunk=SessionTrunk.Config(
+            position=TimeAwarePosition.Config(num_positions=8192, num_time_buckets=2048, spacing="sqrt")
+        ),
+        encoder=replace(
+            config.ranker.encoder,
+            layer=HstuLayer.Config.library(num_heads=num_heads, normaliser=200.0, dropout=dropout),
+            num_layers=num_layers,
+            gate="additive",
+        ),
         features=FEATURES,
     )
-    return replace(config, ranker=ranker, inherit=("items=items",))
+    return replace(config, ranker=ranker, inherit=("items=items",), told=("score",))
