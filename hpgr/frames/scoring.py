@@ -32,11 +32,18 @@ class CatalogueTargets:
     def log_share_V(self) -> Tensor:
         return self.prior.log_share_V
 
+    @property
+    def sparse(self) -> bool:
+        return self.items.sparse
+
     def table(self) -> Tensor:
         return self.items.table()
 
     def bias(self) -> Tensor | None:
         return self.items.bias()
+
+    def rows(self, item_idx: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.items.rows(item_idx)
 
 
 class ScoringRecommender(nn.Module):

@@ -15,18 +15,18 @@ def check_temperature(temperature: float | None) -> None:
         raise ConfigError(f"temperature ({temperature}) must be greater than 0, or None for dot products")
 
 
-def sides(states_ND: Tensor, items: Targets, temperature: float | None = None) -> tuple[Tensor, Tensor]:
+def sides(states_ND: Tensor, table_VD: Tensor, temperature: float | None = None) -> tuple[Tensor, Tensor]:
     """``([N, D], [V, D])``: states and table whose dot products are scores.
 
     ``temperature`` None: as they are; otherwise both have length 1, and their cosine is divided by it.
     """
     if temperature is None:
-        return states_ND, items.table()
-    return F.normalize(states_ND, dim=-1) / temperature, F.normalize(items.table(), dim=-1)
+        return states_ND, table_VD
+    return F.normalize(states_ND, dim=-1) / temperature, F.normalize(table_VD, dim=-1)
 
 
 def catalogue_logits(states_ND: Tensor, items: Targets, temperature: float | None = None) -> Tensor:
     """``[N, V]``: scores of the whole catalogue, with the items' bias where they have one."""
-    states_ND, table_VD = sides(states_ND, items, temperature)
+    states_ND, table_VD = sides(states_ND, items.table(), temperature)
     logits_NV, bias_V = states_ND @ table_VD.T, items.bias()
     return logits_NV if bias_V is None else logits_NV + bias_V
