@@ -11,6 +11,7 @@ from hpgr.core.config import from_tree, to_tree
 from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.core.seeds import torch_generator
 from hpgr.objectives import negatives
+from hpgr.objectives.bucketed_cost import BucketedSoftmax
 from hpgr.objectives.costs import FullSoftmax, SampledBinary
 from hpgr.objectives.gathered import gathered_scores
 from hpgr.objectives.held import Drawn, Held
@@ -26,12 +27,13 @@ COSTS = [
     SampledSoftmax(num_negatives=4, shared="prediction", temperature=0.1),
     SampledSoftmax(num_negatives=4, alpha=0.5, in_batch=True, log_q=True),
     GeneralisedBinary(num_negatives=4),
+    BucketedSoftmax(bucket_items=4),
     Bpr(num_negatives=4),
     BprMax(num_negatives=4),
     Top1(num_negatives=4),
     Top1Max(num_negatives=4),
 ]
-IN_BATCH = [SampledSoftmax(num_negatives=0, in_batch=True), *(replace(cost, num_negatives=0) for cost in COSTS[5:])]
+IN_BATCH = [SampledSoftmax(num_negatives=0, in_batch=True), *(replace(cost, num_negatives=0) for cost in COSTS[6:])]
 
 
 @dataclass
@@ -330,6 +332,9 @@ def test_a_tree_brings_each_cost_back(cost):
         (lambda: BprMax(penalty=-1.0), ConfigError, r"penalty \(-1.0\) must not be negative"),
         (lambda: BprMax(elu=float("nan")), ConfigError, r"elu \(nan\) must not be negative"),
         (lambda: GeneralisedBinary(calibration=1.5), ConfigError, r"calibration \(1.5\) must lie in \[0, 1\]"),
+        (lambda: BucketedSoftmax(bucket_items=0), ConfigError, r"bucket_items \(0\) must be at least 1"),
+        (lambda: BucketedSoftmax(spread=0.0), ConfigError, r"spread \(0.0\) must be positive and finite"),
+        (lambda: BucketedSoftmax(temperature=-1.0), ConfigError, r"temperature \(-1.0\) must be greater than 0"),
         (lambda: GeneralisedBinary(num_negatives=0), ConfigError, r"num_negatives \(0\) must be at least 1"),
     ],
 )
