@@ -15,6 +15,9 @@ from hpgr.frames.prior import PopularityPrior
 from hpgr.frames.stage import TrainableStage
 from hpgr.items import Items
 from hpgr.objectives import Task
+from hpgr.objectives.scores import sides
+from hpgr.retrieval import Index
+from hpgr.retrieval.exact import top_k
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,6 +128,32 @@ class ScoringRecommender(nn.Module):
         """``[B, V]``: the score of every catalogue item for each user at ``now_ms``."""
         scores_BV = self.objective.logits(self.query(history), self.targets)
         return self.prior.fill(scores_BV, history.lengths == 0)
+
+    def catalogue_vectors(self) -> tuple[Tensor, Tensor | None]:
+        """``[V, D]`` and ``[V]``: what an index holds; with a query's vector they make its scores."""
+        table_VD = self.items.table().detach()
+        return sides(table_VD[:0], table_VD, self._temperature)[1], self.items.bias()
+
+    def query_vectors(self, history: History) -> Tensor:
+        """``[B, D]``: what an index is asked with."""
+        return sides(self.query(history), self.items.table()[:0], self._temperature)[0]
+
+    def found(self, history: History, index: Index, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
+        """``top_k`` of ``scores``, as far as ``index`` over ``catalogue_vectors`` finds it."""
+        rows_BK, scores_BK = index.search(self.query_vectors(history), k, excluded=excluded)
+        for b in (history.lengths == 0).nonzero().squeeze(1).tolist():
+            if excluded is None:
+                popular = top_k(self.prior.log_share_V[None], k)
+            else:
+                own = excluded.values[excluded.offsets[b] : excluded.offsets[b + 1]]
+                popular = top_k(self.prior.log_share_V[None], k, excluded=Jagged.from_lengths(own, [len(own)]))
+            rows_BK[b], scores_BK[b] = popular[0][0], popular[1][0]
+        return rows_BK, scores_BK
+
+    @property
+    def _temperature(self) -> float | None:
+        # Costs without one are dot products.
+        return getattr(self.objective.cost, "temperature", None)
 
     def stages(self) -> tuple[TrainableStage, ...]:
         return (TrainableStage(name="retrieve", module=self, loss=self.loss, batches="history"),)

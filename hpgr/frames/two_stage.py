@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError
+from hpgr.core.jagged import Jagged
 from hpgr.frames.ranking import RankingRecommender
 from hpgr.frames.scoring import ScoringRecommender
 from hpgr.frames.stage import TrainableStage
+from hpgr.retrieval import Index
 
 
 class TwoStageRecommender(nn.Module):
@@ -53,6 +55,18 @@ class TwoStageRecommender(nn.Module):
     def scores(self, history: History) -> Tensor:
         """``[B, V]``, from the first stage."""
         return self.retriever.scores(history)
+
+    def catalogue_vectors(self) -> tuple[Tensor, Tensor | None]:
+        """Of the first stage."""
+        return self.retriever.catalogue_vectors()
+
+    def query_vectors(self, history: History) -> Tensor:
+        """Of the first stage."""
+        return self.retriever.query_vectors(history)
+
+    def found(self, history: History, index: Index, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
+        """Of the first stage."""
+        return self.retriever.found(history, index, k, excluded=excluded)
 
     def logits(self, history: History, candidates: Candidates) -> Tensor:
         """``[C, tasks]``, from the second stage."""

@@ -103,6 +103,15 @@ def test_bias_counts_in_loss_and_logits(cost):
     assert states.grad.isfinite().all()
 
 
+def test_a_table_too_long_to_be_normalised_whole_scores_the_same(monkeypatch):
+    items = table()
+    states, _ = predictions(items)
+    cost = SampledSoftmax(temperature=0.3)
+    want = cost.logits(states, items)
+    monkeypatch.setattr("hpgr.objectives.scores._NORMALISED", 5 * 5)
+    torch.testing.assert_close(cost.logits(states, items), want)
+
+
 def test_full_softmax_takes_the_bias():
     items = table()
     states, target = predictions(items)

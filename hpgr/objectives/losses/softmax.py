@@ -33,9 +33,7 @@ def softmax_loss(
     return total / states_ND.shape[0]
 
 
-def softmax_reference(
-    states_ND: Tensor, target_N: Tensor, table_VD: Tensor, *, bias_V: Tensor | None = None
-) -> Tensor:
+def softmax_reference(states_ND: Tensor, target_N: Tensor, table_VD: Tensor, *, bias_V: Tensor | None = None) -> Tensor:
     """What ``softmax_loss`` gives, with every score in memory at once."""
     logits_NV = states_ND @ table_VD.T
     return F.cross_entropy(logits_NV if bias_V is None else logits_NV + bias_V, target_N)
