@@ -9,7 +9,6 @@ from torch import Tensor
 from hpgr.core.errors import ConfigError
 from hpgr.objectives import Targets
 
-
 # Numbers of a normalised table that may stand beside the table itself.
 _NORMALISED = 2**25
 
