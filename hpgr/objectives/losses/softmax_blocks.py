@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Scores in a block, and predictions in it at most: what a processor's cache holds, what fills a device.
-_ON_CPU, _ON_DEVICE = (2**19, 512), (2**25, 4096)
+# Scores in a block, and predictions in it at most: what a processor's outer cache holds, what fills a device. Smaller blocks
+# are a little faster on a processor that has nothing else to do, and slow where threads must wait for each other.
+_ON_CPU, _ON_DEVICE = (2**21, 512), (2**25, 4096)
 
 
 class BlockedCost(torch.autograd.Function):
@@ -55,7 +56,7 @@ class BlockedCost(torch.autograd.Function):
         to_bias = torch.zeros_like(bias_V, dtype=norm_N.dtype) if wants_bias and bias_V is not None else None
         with torch.autocast(states.device.type, enabled=False):
             for rows, items, scores in _blocks(states, table_VD, bias_V, norm_N.dtype):
-                share = scores.sub_(norm_N[rows, None]).exp_().mul_(up)
+                share = scores.sub_(norm_N[rows, None]).exp_()
                 if to_bias is not None:
                     to_bias[items] += share.sum(0)
                 low = share.to(ctx.cast)
@@ -64,11 +65,14 @@ class BlockedCost(torch.autograd.Function):
                 if to_table is not None:
                     _add_product(to_table[items], low.T, states[rows])
             if wants_states:
-                to_states -= table_VD[target_N].to(norm_N.dtype) * up
+                to_states -= table_VD[target_N].to(norm_N.dtype)
             if to_table is not None:
-                to_table.index_add_(0, target_N, states.to(norm_N.dtype) * up, alpha=-1)
+                to_table.index_add_(0, target_N, states.to(norm_N.dtype), alpha=-1)
             if to_bias is not None:
-                to_bias.index_add_(0, target_N, up.to(to_bias.dtype).expand(target_N.shape), alpha=-1)
+                to_bias.index_add_(0, target_N, torch.ones_like(norm_N), alpha=-1)
+            for part in (to_states, to_table, to_bias):
+                if part is not None:
+                    part.mul_(up)
         return (
             to_states.to(states_ND.dtype),
             None,
