@@ -16,6 +16,7 @@ from hpgr.api.asked_histories import AskedHistories, LogFacts, of_histories, of_
 from hpgr.api.evaluating import Measure, Subject, evaluate
 from hpgr.api.explaining import explain
 from hpgr.api.fitting import fit
+from hpgr.api.indexing import built_index
 from hpgr.api.material import Material
 from hpgr.api.recommending import Answerer, Wanted
 from hpgr.api.runs import actions_of, run_for
@@ -29,6 +30,8 @@ from hpgr.data.split_rules import SplitRule
 from hpgr.data.store import SequenceStore
 from hpgr.evaluation.card import ResultCard
 from hpgr.frames.bundle import Bundle, read_bundle, write_bundle
+from hpgr.retrieval import Index
+from hpgr.retrieval.faiss_index import Flat, Hnsw, IvfPq
 from hpgr.training.run import Run
 from hpgr.training.settings import Housekeeping
 from hpgr.training.stages import StageResult
@@ -144,6 +147,26 @@ class Recommender:
             dropped=asked.dropped,
             explanations=explanations,
         )
+
+    def index(
+        self,
+        kind: str | Flat | Hnsw | IvfPq = "hnsw",
+        *,
+        k: int = 10,
+        num_queries: int = 200,
+        store: SequenceStore | None = None,
+    ) -> Index:
+        """An index of the catalogue for ``Wanted.index``: ``exact`` (all items by blocks), ``flat``, ``hnsw`` or ``ivfpq`` (extra
+        ``ann``), or one of those with its options.
+
+        Its ``recall`` is measured against exact search for the first ``k`` items of ``num_queries`` users of the store.
+
+        Raises: UnknownNameError for another name; UnsupportedError where the model has no vectors, or without the extra.
+        """
+        store = store or self.store()
+        rows = np.linspace(0, len(store.users) - 1, min(num_queries, len(store.users))).astype(np.int64)
+        asked = of_users(store, store.users.at(rows).to_list(), None)
+        return built_index(self._ready(), asked, kind, k)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write a bundle to ``folder``.

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from hpgr.api.asked_histories import AskedHistories
 from hpgr.api.material import features_of
@@ -21,6 +22,7 @@ from hpgr.data.history import gather_history
 from hpgr.data.item_clock import ItemClock
 from hpgr.data.ranges import flat_index, offsets_from
 from hpgr.data.ranking_batch import RankingInput
+from hpgr.retrieval import Index
 from hpgr.retrieval.exact import top_k
 
 By = Literal["auto", "retrieve", "rank"]
@@ -31,13 +33,15 @@ class Wanted:
     """``k`` items a user. ``exclude_seen``: none from the user's own history. ``candidates``: only these ids; None: the whole
     catalogue. ``by``: order by the retriever or the ranker; ``auto`` is the ranker where there is one that has learnt from
     what was shown: one trained on sampled negatives has never told good items from good ones. ``pool``: items that the
-    retriever hands to the ranker."""
+    retriever hands to the ranker. ``index``: what the retriever searches instead of scoring everything, from
+    ``Recommender.index``; None for exact scores of all items."""
 
     k: int = 10
     exclude_seen: bool = False
     candidates: Sequence[Any] | None = None
     by: By = "auto"
     pool: int = 200
+    index: Index | None = None
 
     def __post_init__(self) -> None:
         for name in ("k", "pool"):
@@ -45,6 +49,8 @@ class Wanted:
                 raise ConfigError(f"{name} ({getattr(self, name)}) must be at least 1")
         if self.by not in ("auto", "retrieve", "rank"):
             raise ConfigError(f"by ({self.by}) must be auto, retrieve or rank")
+        if self.index is not None and self.candidates is not None:
+            raise ConfigError("index (given) must be None where candidates are given; nothing is searched for")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,11 +75,13 @@ class Answerer:
         """
         ranks = self.ranks(wanted)
         pieces = []
-        for rows in np.array_split(np.arange(len(asked.users)), max(1, -(-len(asked.users) // self._users_at_once()))):
-            lists = self._pool(asked, rows, wanted, ranks)
+        for rows in np.array_split(np.arange(len(asked.users)), max(1, -(-len(asked.users) // self._at_once(wanted)))):
+            lists, found = self._pool(asked, rows, wanted, ranks)
             history, candidates = self.batch(asked, lists)
             if ranks:
                 score = self.frame.logits(history, candidates)[:, 0]
+            elif found is not None:
+                score = found
             else:
                 scores_BV = torch.nn.functional.pad(self.frame.scores(history), (0, 1), value=-torch.inf)
                 score = scores_BV[candidates.user_of_candidate(), candidates.item_idx]
@@ -118,13 +126,23 @@ class Answerer:
             return False
         return can_rank and wanted.by != "retrieve"
 
-    def _users_at_once(self) -> int:
-        return max(1, min(512, (1 << 24) // (len(self.catalogue) + 1)))
-
-    def _pool(self, asked: AskedHistories, rows: np.ndarray, wanted: Wanted, ranks: bool) -> Lists:
+    def history(self, asked: AskedHistories, rows: np.ndarray) -> History:
+        """What the retriever reads of ``asked``."""
         start, stop, now_ms = asked.start[rows], asked.stop[rows], asked.now_ms[rows]
+        return gather_history(asked.events, self.catalogue, start, stop, now_ms, max_len=self.max_len)
+
+    def _at_once(self, wanted: Wanted) -> int:
+        """Users whose scores, where all are made, fill a bounded memory."""
+        return 512 if wanted.index is not None else max(1, min(512, (1 << 24) // (len(self.catalogue) + 1)))
+
+    def _pool(
+        self, asked: AskedHistories, rows: np.ndarray, wanted: Wanted, ranks: bool
+    ) -> tuple[Lists, Tensor | None]:
+        """Candidates, and their scores where the retriever has told them."""
+        start, stop, now_ms = asked.start[rows], asked.stop[rows], asked.now_ms[rows]
+        score = None
         if wanted.candidates is None:
-            items, offsets = self._retrieved(asked, rows, wanted, ranks)
+            items, offsets, score = self._retrieved(asked, rows, wanted, ranks)
         else:
             given, _ = self.candidate_rows(wanted.candidates)
             items, offsets = np.tile(given, len(rows)), np.arange(len(rows) + 1) * len(given)
@@ -136,24 +154,26 @@ class Answerer:
             user = np.repeat(np.arange(len(rows)), np.diff(offsets))
             keep = ~np.isin(user * size + items, seen)
             items, offsets = items[keep], offsets_from(np.bincount(user[keep], minlength=len(rows)))
-        return Lists(start=start, stop=stop, now_ms=now_ms, item_rows=items, offsets=offsets)
+            score = None if score is None else score[torch.from_numpy(keep)]
+        return Lists(start=start, stop=stop, now_ms=now_ms, item_rows=items, offsets=offsets), score
 
     def _retrieved(
         self, asked: AskedHistories, rows: np.ndarray, wanted: Wanted, ranks: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        start, stop = asked.start[rows], asked.stop[rows]
-        history = gather_history(asked.events, self.catalogue, start, stop, asked.now_ms[rows], max_len=self.max_len)
+    ) -> tuple[np.ndarray, np.ndarray, Tensor]:
+        start, stop, history = asked.start[rows], asked.stop[rows], self.history(asked, rows)
         excluded = None
         if wanted.exclude_seen:
             seen = self.catalogue.rows(np.asarray(asked.events.item_idx)[flat_index(start, stop)])
             excluded = Jagged(torch.from_numpy(seen), torch.from_numpy(offsets_from(stop - start)))
-        found, score = top_k(
-            self.frame.scores(history), max(wanted.pool, wanted.k) if ranks else wanted.k, excluded=excluded
-        )
+        k = max(wanted.pool, wanted.k) if ranks else wanted.k
+        if wanted.index is None:
+            found, score = top_k(self.frame.scores(history), k, excluded=excluded)
+        else:
+            found, score = self.frame.found(history, wanted.index, k, excluded=excluded)
         keep = (score > -torch.inf).numpy()
         items = self.catalogue.store_rows()[found.numpy()]
         keep &= items >= 0
-        return items[keep], offsets_from(keep.sum(1))
+        return items[keep], offsets_from(keep.sum(1)), score[torch.from_numpy(keep)]
 
     def _table(self, asked: AskedHistories, rows: np.ndarray, lists: Lists, score: np.ndarray, k: int) -> pl.DataFrame:
         user = np.repeat(np.arange(len(rows)), np.diff(lists.offsets))

@@ -15,6 +15,9 @@ from hpgr.frames.prior import PopularityPrior
 from hpgr.frames.stage import TrainableStage
 from hpgr.items import Items
 from hpgr.objectives import Task
+from hpgr.objectives.scores import sides
+from hpgr.retrieval import Index
+from hpgr.retrieval.exact import top_k
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,38 +35,18 @@ class CatalogueTargets:
     def log_share_V(self) -> Tensor:
         return self.prior.log_share_V
 
+    @property
+    def sparse(self) -> bool:
+        return self.items.sparse
+
     def table(self) -> Tensor:
         return self.items.table()
 
     def bias(self) -> Tensor | None:
         return self.items.bias()
 
-    def some(self, rows_U: Tensor) -> SomeTargets:
-        """A few items of the catalogue, to be scored like all of it."""
-        return SomeTargets(whole=self, rows_U=rows_U)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class SomeTargets:
-    """``Targets`` of the items ``rows_U`` alone, in their order."""
-
-    whole: CatalogueTargets
-    rows_U: Tensor
-
-    @property
-    def num_items(self) -> int:
-        return self.rows_U.shape[0]
-
-    @property
-    def log_share_V(self) -> Tensor:
-        return self.whole.log_share_V[self.rows_U]
-
-    def table(self) -> Tensor:
-        return self.whole.table()[self.rows_U]
-
-    def bias(self) -> Tensor | None:
-        bias_V = self.whole.bias()
-        return None if bias_V is None else bias_V[self.rows_U]
+    def rows(self, item_idx: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.items.rows(item_idx)
 
 
 class ScoringRecommender(nn.Module):
@@ -148,11 +131,38 @@ class ScoringRecommender(nn.Module):
 
     def candidate_scores(self, history: History, candidates: Candidates) -> Tensor:
         """``[C]``: the score of each candidate for its user at ``now_ms``, as in ``scores`` before the prior; 0 for an item
-        outside the catalogue and for a user of whom no state tells anything."""
+        outside the catalogue."""
         inside_C = candidates.item_idx < self.num_items
-        rows_U, at_C = candidates.item_idx.clamp(max=self.num_items - 1).unique(return_inverse=True)
-        scores_BU = self.objective.logits(self.query(history), self.targets.some(rows_U))
-        return scores_BU[candidates.user_of_candidate(), at_C] * inside_C
+        rows_CD, bias_C = self.items.rows(candidates.item_idx.clamp(max=self.num_items - 1))
+        query_BD, rows_CD = sides(self.query(history), rows_CD, self._temperature)
+        scores_C = (query_BD[candidates.user_of_candidate()] * rows_CD).sum(-1)
+        return (scores_C if bias_C is None else scores_C + bias_C) * inside_C
+
+    def catalogue_vectors(self) -> tuple[Tensor, Tensor | None]:
+        """``[V, D]`` and ``[V]``: what an index holds; with a query's vector they make its scores."""
+        table_VD = self.items.table().detach()
+        return sides(table_VD[:0], table_VD, self._temperature)[1], self.items.bias()
+
+    def query_vectors(self, history: History) -> Tensor:
+        """``[B, D]``: what an index is asked with."""
+        return sides(self.query(history), self.items.table()[:0], self._temperature)[0]
+
+    def found(self, history: History, index: Index, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
+        """``top_k`` of ``scores``, as far as ``index`` over ``catalogue_vectors`` finds it."""
+        rows_BK, scores_BK = index.search(self.query_vectors(history), k, excluded=excluded)
+        for b in (history.lengths == 0).nonzero().squeeze(1).tolist():
+            if excluded is None:
+                popular = top_k(self.prior.log_share_V[None], k)
+            else:
+                own = excluded.values[excluded.offsets[b] : excluded.offsets[b + 1]]
+                popular = top_k(self.prior.log_share_V[None], k, excluded=Jagged.from_lengths(own, [len(own)]))
+            rows_BK[b], scores_BK[b] = popular[0][0], popular[1][0]
+        return rows_BK, scores_BK
+
+    @property
+    def _temperature(self) -> float | None:
+        # Costs without one are dot products.
+        return getattr(self.objective.cost, "temperature", None)
 
     def stages(self) -> tuple[TrainableStage, ...]:
         return (TrainableStage(name="retrieve", module=self, loss=self.loss, batches="history"),)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -10,10 +12,12 @@ from torch import Tensor, nn
 
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError, UnknownNameError
+from hpgr.core.jagged import Jagged
 from hpgr.encoders import Signal
 from hpgr.frames.ranking import Opinion, RankingRecommender
 from hpgr.frames.scoring import ScoringRecommender
 from hpgr.frames.stage import TrainableStage
+from hpgr.retrieval import Index
 
 Told = Literal["score"]
 """What a first stage can say of a candidate: the score that it would be retrieved with."""
@@ -74,31 +78,42 @@ class TwoStageRecommender(nn.Module):
         """``[B, V]``, from the first stage."""
         return self.retriever.scores(history)
 
+    def catalogue_vectors(self) -> tuple[Tensor, Tensor | None]:
+        """Of the first stage."""
+        return self.retriever.catalogue_vectors()
+
+    def query_vectors(self, history: History) -> Tensor:
+        """Of the first stage."""
+        return self.retriever.query_vectors(history)
+
+    def found(self, history: History, index: Index, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
+        """Of the first stage."""
+        return self.retriever.found(history, index, k, excluded=excluded)
+
     def logits(self, history: History, candidates: Candidates) -> Tensor:
         """``[C, tasks]``, from the second stage."""
         return self.ranker.logits(history, candidates, self.opinion(history, candidates))
 
+    @torch.no_grad()
     def signal(self, history: History, candidates: Candidates) -> Signal:
         """What preference selection compares."""
-        return self.opinion(history, candidates).signal or self.ranker.signal(history, candidates)
+        if self.config.compares == "items":
+            return self.ranker.signal(history, candidates)
+        with _as_trained(self.retriever, history.item_idx.device):
+            return Signal(
+                history_TD=self.retriever.states(history).values,
+                candidates_CD=self.retriever.items(candidates.item_idx),
+                cold_C=candidates.item_idx >= self.num_items,
+            )
 
     @torch.no_grad()
     def opinion(self, history: History, candidates: Candidates) -> Opinion:
         """What the first stage, as it was trained, hands to the second."""
-        config, retriever = self.config, self.retriever
-        if not config.hands_over:
-            return Opinion()
-        was_training = retriever.training
-        retriever.to(history.item_idx.device).eval()
-        told_CP = retriever.candidate_scores(history, candidates)[:, None] if config.told else None
-        signal = None
-        if config.compares == "states":
-            signal = Signal(
-                history_TD=retriever.states(history).values,
-                candidates_CD=retriever.items(candidates.item_idx),
-                cold_C=candidates.item_idx >= self.num_items,
-            )
-        retriever.train(was_training)
+        told_CP = None
+        if self.config.told:
+            with _as_trained(self.retriever, history.item_idx.device):
+                told_CP = self.retriever.candidate_scores(history, candidates)[:, None]
+        signal = self.signal(history, candidates) if self.config.compares != "items" else None
         return Opinion(told_CP=told_CP, signal=signal)
 
     @torch.no_grad()
@@ -132,6 +147,17 @@ class TwoStageRecommender(nn.Module):
         if {n: t.shape for n, t in learnt.items()} != {n: t.shape for n, t in to.items()}:
             raise ConfigError(f"inherit ({source}={target}) must name parts of one shape; their options differ")
         return to, learnt
+
+
+@contextmanager
+def _as_trained(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """``module`` on ``device`` and without dropout, whatever is being trained round it."""
+    was_training = module.training
+    module.to(device).eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
 
 
 class _Informed(nn.Module):

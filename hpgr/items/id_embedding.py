@@ -23,7 +23,9 @@ class IdEmbedding(nn.Module):
         """``unknown_prob``: share of read items replaced by the outside row while training, in [0, 1).
         ``std``: of the initial normal weights; None draws them evenly from ±√(6 / (rows + dim)). ``output``: scores are made
         with the vectors that are read (``tied``), or with a second table (``separate``). ``output_bias``: a learned number is
-        added to each item's score, 0 at the start. ``scale``: vectors that are read are multiplied by √dim."""
+        added to each item's score, 0 at the start. ``scale``: vectors that are read are multiplied by √dim. ``sparse``:
+        gradients hold only the rows that were read or scored, for catalogues of millions under a sampled cost; a stage
+        needs ``table_optimiser=rowwise`` for it."""
 
         dim: int = 64
         unknown_prob: float = 0.01
@@ -31,6 +33,7 @@ class IdEmbedding(nn.Module):
         output: Literal["tied", "separate"] = "tied"
         output_bias: bool = False
         scale: bool = False
+        sparse: bool = False
 
         def __post_init__(self) -> None:
             if self.dim < 1:
@@ -50,6 +53,7 @@ class IdEmbedding(nn.Module):
         self.config = config
         self.num_items = num_items
         self.dim = config.dim
+        self.sparse = config.sparse
         self.weight = nn.Parameter(_drawn(num_items + 1, config))
         separate, biased = config.output == "separate", config.output_bias
         self.output_weight = nn.Parameter(_drawn(num_items, config)) if separate else None
@@ -60,7 +64,7 @@ class IdEmbedding(nn.Module):
         if self.training and self.config.unknown_prob:
             lost = torch.rand(item_idx.shape, device=item_idx.device) < self.config.unknown_prob
             item_idx = item_idx.masked_fill(lost, self.num_items)
-        read = nn.functional.embedding(item_idx, self.weight)
+        read = nn.functional.embedding(item_idx, self.weight, sparse=self.sparse)
         return read * self.dim**0.5 if self.config.scale else read
 
     def table(self) -> Tensor:
@@ -71,8 +75,21 @@ class IdEmbedding(nn.Module):
         """``[V]``: what is added to each item's score."""
         return self.output_bias
 
+    def rows(self, item_idx: Tensor) -> tuple[Tensor, Tensor | None]:
+        """``[U, D]`` and ``[U]``: rows ``item_idx [U]`` in ``0 … V-1`` of ``table`` and of ``bias``."""
+        weight = self.weight if self.output_weight is None else self.output_weight
+        vectors_UD = nn.functional.embedding(item_idx, weight, sparse=self.sparse)
+        if self.output_bias is None:
+            return vectors_UD, None
+        return vectors_UD, self.output_bias.gather(0, item_idx, sparse_grad=self.sparse)
+
+    def row_parameters(self) -> tuple[nn.Parameter, ...]:
+        """The tables and the bias."""
+        return tuple(p for p in (self.weight, self.output_weight, self.output_bias) if p is not None)
+
 
 def _drawn(rows: int, config: IdEmbedding.Config) -> Tensor:
     if config.std is None:
         return nn.init.xavier_uniform_(torch.empty(rows, config.dim))
-    return torch.randn(rows, config.dim) * config.std
+    # In place: a table may be a good part of the memory that there is.
+    return torch.randn(rows, config.dim).mul_(config.std)

@@ -12,9 +12,10 @@ from hpgr.frames.scoring import ScoringRecommender
 from hpgr.items.id_embedding import IdEmbedding
 from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.transformer_layer import TransformerLayer
+from hpgr.objectives.bucketed_cost import BucketedSoftmax
 from hpgr.objectives.costs import FullSoftmax, ItemCost, SampledBinary
 from hpgr.objectives.next_item import NextItem
-from hpgr.objectives.sampled_costs import SampledSoftmax
+from hpgr.objectives.sampled_costs import GeneralisedBinary, SampledSoftmax
 
 
 @MODELS.register("sasrec")
@@ -24,11 +25,17 @@ def sasrec(
     num_heads: int = 2,
     num_layers: int = 2,
     dropout: float = 0.2,
-    loss: Literal["softmax", "bce", "sampled"] = "softmax",
+    loss: Literal["softmax", "bce", "sampled", "gbce", "bucketed"] = "softmax",
     block: Literal["pre", "post", "released"] = "pre",
 ) -> ScoringRecommender.Config:
     """A causal Transformer that predicts the next item at every event; ``block``: where its layers norm."""
-    costs: dict[str, ItemCost] = {"softmax": FullSoftmax(), "bce": SampledBinary(), "sampled": SampledSoftmax()}
+    costs: dict[str, ItemCost] = {
+        "softmax": FullSoftmax(),
+        "bce": SampledBinary(),
+        "sampled": SampledSoftmax(),
+        "gbce": GeneralisedBinary(),
+        "bucketed": BucketedSoftmax(),
+    }
     if loss not in costs:
         raise UnknownNameError.of("loss", loss, costs)
     layer = TransformerLayer.Config(num_heads=num_heads, ffn_dim=4 * dim, norm=block, dropout=dropout)

@@ -15,6 +15,7 @@ class Targets(Protocol):
     """What is predicted: the catalogue as scores are made of it.
 
     ``log_share_V``: log of each item's share of the training events, for costs that draw or correct by popularity.
+    ``sparse``: costs that need few items are to ask for their ``rows``, not for the whole ``table``.
     """
 
     @property
@@ -23,12 +24,19 @@ class Targets(Protocol):
     @property
     def log_share_V(self) -> Tensor: ...
 
+    @property
+    def sparse(self) -> bool: ...
+
     def table(self) -> Tensor:
         """``[V, D]``: the vectors that states are held against."""
         ...
 
     def bias(self) -> Tensor | None:
         """``[V]``: what is added to each item's score; None for nothing."""
+        ...
+
+    def rows(self, item_idx: Tensor) -> tuple[Tensor, Tensor | None]:
+        """``[U, D]`` and ``[U]``: those rows of the table and of the bias."""
         ...
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from hpgr.core.errors import ConfigError
 from hpgr.objectives import Targets
 from hpgr.objectives.gathered import gathered_scores
+from hpgr.objectives.held import Drawn, held_against
 from hpgr.objectives.losses.binary import sampled_binary_loss
 from hpgr.objectives.losses.softmax import softmax_loss
 from hpgr.objectives.scores import catalogue_logits, check_temperature, sides
@@ -47,7 +48,7 @@ class FullSoftmax:
         return catalogue_logits(states_ND, items, self.temperature)
 
     def loss(self, states_ND: Tensor, target_N: Tensor, items: Targets, generator: torch.Generator) -> Tensor:
-        states_ND, table_VD = sides(states_ND, items, self.temperature)
+        states_ND, table_VD = sides(states_ND, items.table(), self.temperature)
         return softmax_loss(states_ND, target_N, table_VD, bias_V=items.bias(), chunk=self.chunk)
 
 
@@ -71,9 +72,10 @@ class SampledBinary:
     def loss(self, states_ND: Tensor, target_N: Tensor, items: Targets, generator: torch.Generator) -> Tensor:
         size = (target_N.shape[0], self.num_negatives)
         drawn_NM = torch.randint(items.num_items, size, generator=generator).to(target_N.device)
-        table_VD, bias_V = items.table(), items.bias()
-        positive_N = (states_ND * table_VD[target_N]).sum(-1)
-        negative_NM = gathered_scores(states_ND, table_VD, drawn_NM)
-        if bias_V is not None:
-            positive_N, negative_NM = positive_N + bias_V[target_N], negative_NM + bias_V[drawn_NM]
+        held = held_against(items, target_N, Drawn(shared_C=target_N[:0], own_NM=drawn_NM))
+        target_N, drawn_NM = held.target_N, held.drawn.own_NM
+        positive_N = (states_ND * held.table_UD[target_N]).sum(-1)
+        negative_NM = gathered_scores(states_ND, held.table_UD, drawn_NM)
+        if held.bias_U is not None:
+            positive_N, negative_NM = positive_N + held.bias_U[target_N], negative_NM + held.bias_U[drawn_NM]
         return sampled_binary_loss(positive_N, negative_NM, drawn_NM != target_N[:, None])

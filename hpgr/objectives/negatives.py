@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -14,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.objectives import Targets
 from hpgr.objectives.gathered import gathered_scores
+from hpgr.objectives.held import Drawn, Held
 
 # (positive_N, negative_NC, counts_NC bool) to [N]: what each prediction costs.
 Cost: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -21,14 +23,6 @@ Sharing: TypeAlias = Literal["prediction", "batch"]
 
 # Scores of negatives that stand in memory together; more are computed again for the gradient.
 _TOGETHER = 2**24
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
-    """``shared_C``: rows every prediction is held against; ``own_NM``: rows for each prediction alone. One may be empty."""
-
-    shared_C: Tensor
-    own_NM: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +55,14 @@ class Sampling:
         drawn_M = self._rows((self.num_negatives,), items, target_N, generator)
         return Drawn(shared_C=torch.cat([others_N, drawn_M]), own_NM=nothing.new_zeros((count, 0)))
 
-    def log_expected(self, items: Targets, num_predictions: int) -> Tensor:
-        """``[V]``: log of how often each item is expected among the negatives of one prediction, from both sources."""
+    def log_expected(self, items: Targets, num_predictions: int, rows_U: Tensor | None = None) -> Tensor:
+        """``[V]``, or ``[U]`` of some rows: log of how often each item is expected among the negatives of one prediction,
+        from both sources."""
+        if rows_U is not None:
+            share_U, every_V = items.log_share_V[rows_U].double(), items.log_share_V
+            drawn_U = (self.alpha * share_U - _log_sum(self.alpha, every_V)).exp() * self.num_negatives
+            in_batch_U = (share_U - _log_sum(1.0, every_V)).exp() * num_predictions if self.in_batch else 0.0
+            return (drawn_U + in_batch_U).log()
         share_V = items.log_share_V.double()
         drawn_V = (self.alpha * share_V).softmax(0) * self.num_negatives
         in_batch_V = share_V.softmax(0) * num_predictions if self.in_batch else torch.zeros_like(drawn_V)
@@ -85,13 +85,12 @@ def other_items(num_negatives: int, target_N: Tensor, num_items: int, generator:
     return Drawn(shared_C=target_N[:0], own_NM=rows_NM + (rows_NM >= target_N[:, None]))
 
 
-def mean_cost(
-    states_ND: Tensor, target_N: Tensor, table_VD: Tensor, bias_V: Tensor | None, drawn: Drawn, cost: Cost
-) -> Tensor:
-    """Mean over predictions of ``cost`` of the target's score and those of ``drawn``; 0 where there is nothing to predict.
+def mean_cost(states_ND: Tensor, held: Held, cost: Cost) -> Tensor:
+    """Mean over predictions of ``cost`` of the target's score and those of the drawn; 0 where there is nothing to predict.
 
     A score is ``states · table + bias``. A negative that is the target itself does not count.
     """
+    target_N, drawn, table_VD, bias_V = held.target_N, held.drawn, held.table_UD, held.bias_U
     num_predictions = states_ND.shape[0]
     if num_predictions == 0:
         return (states_ND.sum() + 0.0 * table_VD.sum()) * 0.0
@@ -117,6 +116,11 @@ def mean_cost(
         pieces = (states_ND[part], target_N[part], every_NM[part], own_NM[part], shared_CD)
         total = total + checkpoint(summed, *pieces, use_reentrant=False)
     return total / num_predictions
+
+
+def _log_sum(alpha: float, log_share_V: Tensor) -> float | Tensor:
+    """Log of the sum of the shares to the power of ``alpha``."""
+    return math.log(log_share_V.shape[0]) if alpha == 0 else (alpha * log_share_V.double()).logsumexp(0)
 
 
 def _with_bias(scores: Tensor, bias_V: Tensor | None, rows: Tensor) -> Tensor:

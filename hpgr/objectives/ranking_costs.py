@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hpgr.core.errors import ConfigError
 from hpgr.objectives import Targets
+from hpgr.objectives.held import held_against
 from hpgr.objectives.losses.ranking import bpr_costs, bpr_max_costs, top1_costs, top1_max_costs
 from hpgr.objectives.negatives import Cost, Sampling, mean_cost
 from hpgr.objectives.scores import catalogue_logits
@@ -119,4 +120,4 @@ def _loss(
     of: _Negatives, cost: Cost, states_ND: Tensor, target_N: Tensor, items: Targets, generator: torch.Generator
 ) -> Tensor:
     drawn = _sampling(of).draw(target_N, items, generator)
-    return mean_cost(states_ND, target_N, items.table(), items.bias(), drawn, cost)
+    return mean_cost(states_ND, held_against(items, target_N, drawn), cost)

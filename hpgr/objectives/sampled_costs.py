@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hpgr.core.errors import ConfigError
 from hpgr.objectives import Targets
+from hpgr.objectives.held import held_against
 from hpgr.objectives.losses.binary import generalised_binary_costs
 from hpgr.objectives.losses.sampled_softmax import sampled_softmax_costs
 from hpgr.objectives.negatives import Sampling, Sharing, mean_cost, other_items
@@ -45,12 +46,15 @@ class SampledSoftmax:
 
     def loss(self, states_ND: Tensor, target_N: Tensor, items: Targets, generator: torch.Generator) -> Tensor:
         drawn = self._sampling().draw(target_N, items, generator)
-        states_ND, table_VD = sides(states_ND, items, self.temperature)
-        bias_V = items.bias()
+        held = held_against(items, target_N, drawn)
+        states_ND, table_UD = sides(states_ND, held.table_UD, self.temperature)
+        bias_U = held.bias_U
         if self.log_q and target_N.shape[0]:
-            expected_V = self._sampling().log_expected(items, target_N.shape[0]).to(items.log_share_V.dtype)
-            bias_V = -expected_V if bias_V is None else bias_V - expected_V
-        return mean_cost(states_ND, target_N, table_VD, bias_V, drawn, sampled_softmax_costs)
+            expected_U = self._sampling().log_expected(items, target_N.shape[0], held.rows_U)
+            expected_U = expected_U.to(items.log_share_V.dtype)
+            bias_U = -expected_U if bias_U is None else bias_U - expected_U
+        held = replace(held, table_UD=table_UD, bias_U=bias_U)
+        return mean_cost(states_ND, held, sampled_softmax_costs)
 
     def _sampling(self) -> Sampling:
         return Sampling(num_negatives=self.num_negatives, alpha=self.alpha, shared=self.shared, in_batch=self.in_batch)
@@ -86,4 +90,4 @@ class GeneralisedBinary:
     def loss(self, states_ND: Tensor, target_N: Tensor, items: Targets, generator: torch.Generator) -> Tensor:
         cost = partial(generalised_binary_costs, beta=self.beta(items.num_items))
         drawn = other_items(self.num_negatives, target_N, items.num_items, generator)
-        return mean_cost(states_ND, target_N, items.table(), items.bias(), drawn, cost)
+        return mean_cost(states_ND, held_against(items, target_N, drawn), cost)

@@ -9,6 +9,8 @@ from torch import Tensor
 from hpgr.core.jagged import Jagged
 
 _SCORES_IN_CACHE = 1 << 18
+# Scores in a block of an exact search, and items in it at least.
+_BLOCK, _LEAST = 1 << 20, 1 << 12
 
 
 def top_k(scores_BV: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
@@ -18,9 +20,7 @@ def top_k(scores_BV: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple
     """
     num_users, num_items = scores_BV.shape
     if excluded is not None:
-        user_N, row_N = excluded.row_of(), excluded.values
-        inside_N = (row_N >= 0) & (row_N < num_items)
-        user_N, row_N = user_N[inside_N], row_N[inside_N]
+        user_N, row_N = _inside(excluded, num_items)
     found = []
     step = users_at_once(scores_BV)
     for start in range(0, max(num_users, 1), step):
@@ -47,6 +47,64 @@ def true_counts(mask_BV: Tensor) -> Tensor:
         return mask_BV.sum(1)
     # Counting the bytes of a row is fifty times as fast as adding them up as int64.
     return torch.tensor([np.count_nonzero(row) for row in mask_BV.numpy()], dtype=torch.int64)
+
+
+class ExactIndex:
+    """Holds every query against every item, block by block: memory does not grow with the catalogue.
+
+    ``table_VD`` and ``bias_V`` are not copied.
+    """
+
+    recall = 1.0
+
+    def __init__(self, table_VD: Tensor, bias_V: Tensor | None = None) -> None:
+        self._table_VD, self._bias_V = table_VD.detach(), None if bias_V is None else bias_V.detach()
+
+    @torch.no_grad()
+    def search(self, query_BD: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
+        """As ``Index.search``: what ``top_k`` gives for the whole scores, excluded rows with ``-inf`` at the end."""
+        num_users, num_items = query_BD.shape[0], self._table_VD.shape[0]
+        k = min(k, num_items)
+        scores_BK = query_BD.new_zeros((num_users, 0))
+        rows_BK = torch.zeros_like(scores_BK, dtype=torch.int64)
+        if not num_users or not k:
+            return rows_BK.new_zeros((num_users, k)), scores_BK.new_zeros((num_users, k))
+        user_N = row_N = rows_BK.new_zeros(0)
+        if excluded is not None:
+            user_N, row_N = _inside(excluded, num_items)
+            row_N, order = row_N.sort()
+            user_N = user_N[order]
+        width = max(_LEAST, _BLOCK // num_users)
+        for start in range(0, num_items, width):
+            block_BW = self._scores(query_BD, start, start + width)
+            first, last = torch.searchsorted(row_N, row_N.new_tensor([start, start + width])).tolist()
+            block_BW[user_N[first:last], row_N[first:last] - start] = -torch.inf
+            if rows_BK.shape[1] < k:
+                rows_BK, scores_BK = _merged(rows_BK, scores_BK, block_BW, start, k)
+                continue
+            # Later rows lose against equals, so only who has something better is looked at: few, after some blocks.
+            some = (block_BW.amax(1) > scores_BK[:, -1]).nonzero().squeeze(1)
+            if len(some):
+                rows_BK[some], scores_BK[some] = _merged(rows_BK[some], scores_BK[some], block_BW[some], start, k)
+        return rows_BK, scores_BK
+
+    def _scores(self, query_BD: Tensor, start: int, stop: int) -> Tensor:
+        scores = query_BD @ self._table_VD[start:stop].T
+        return scores if self._bias_V is None else scores.add_(self._bias_V[start:stop])
+
+
+def _merged(rows_BK: Tensor, scores_BK: Tensor, block_BW: Tensor, start: int, k: int) -> tuple[Tensor, Tensor]:
+    """The best so far, all of rows before ``start``, and a block of the rows from there."""
+    rows, scores = _top_k(block_BW, min(k, block_BW.shape[1]))
+    scores, order = torch.cat([scores_BK, scores], 1).sort(dim=1, descending=True, stable=True)
+    return torch.cat([rows_BK, rows + start], 1).gather(1, order[:, :k]), scores[:, :k]
+
+
+def _inside(excluded: Jagged, num_items: int) -> tuple[Tensor, Tensor]:
+    """Users and rows of what is excluded, without rows outside the catalogue."""
+    user_N, row_N = excluded.row_of(), excluded.values
+    inside_N = (row_N >= 0) & (row_N < num_items)
+    return user_N[inside_N], row_N[inside_N]
 
 
 def _top_k(scores_BV: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ class BestWeights:
         sign = -1 if self.metric.endswith("loss") else 1
         if self.value is None or sign * value > sign * self.value:
             self.value, self.epoch, self._epochs_since = value, epoch, 0
-            self._weights = cpu_copy(module.state_dict())
+            self._weights = cpu_copy(module.state_dict(), self._weights)
         else:
             self._epochs_since += 1
 

@@ -98,6 +98,10 @@ def same_start(kept: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -
     return kept["start"] == ours["start"]
 
 
-def cpu_copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dictionary that later steps do not change."""
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+def cpu_copy(state: Mapping[str, Tensor], into: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """A state dictionary that later steps do not change; ``into``: an earlier one, whose memory is used again."""
+    if into is None:
+        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+    for name, tensor in state.items():
+        into[name].copy_(tensor.detach())
+    return into

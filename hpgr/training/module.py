@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from hpgr.core.errors import HpgrError
+from hpgr.core.errors import ConfigError, HpgrError
 from hpgr.core.seeds import derive, torch_generator
 from hpgr.frames.stage import TrainableStage
 from hpgr.training.adagrad import Adagrad
 from hpgr.training.batches import Position, moved, tokens_of
+from hpgr.training.by_rows import ByRows, clip_sparse
 from hpgr.training.meter import Meter
 from hpgr.training.settings import StageSettings
 
@@ -42,19 +44,31 @@ class StageModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """As the settings say, with one group for inherited and one for own parameters; frozen ones are left out."""
-        inherited: list[nn.Parameter] = []
-        own: list[nn.Parameter] = []
-        for name, parameter in self.module.named_parameters():
-            if parameter.requires_grad:
-                (inherited if name.startswith(self._stage.inherited) else own).append(parameter)
-        ratios = ((own, 1.0), (inherited, self._settings.inherited_lr_ratio))
-        settings = self._settings
-        groups = [
-            {"params": members, "ratio": ratio, "lr": settings.lr * ratio} for members, ratio in ratios if members
-        ]
+        settings, by_rows = self._settings, self._moved_by_rows()
+        rest, tables = self._groups(lambda p: id(p) not in by_rows), self._groups(lambda p: id(p) in by_rows)
+        optimiser: torch.optim.Optimizer
         if settings.optimiser == "adagrad":
-            return Adagrad(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
-        return torch.optim.AdamW(groups, betas=settings.betas, weight_decay=settings.weight_decay)
+            optimiser = Adagrad(rest, momentum=settings.momentum, weight_decay=settings.weight_decay)
+        else:
+            optimiser = torch.optim.AdamW(rest, betas=settings.betas, weight_decay=settings.weight_decay)
+        if not tables:
+            return optimiser
+        ratio = settings.table_lr_ratio
+        return ByRows(optimiser, [g | {"ratio": g["ratio"] * ratio, "lr": g["lr"] * ratio} for g in tables])
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Lightning's, which knows no sparse gradients, or ours where there are some."""
+        moved = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if gradient_clip_val is None or not any(p.grad.is_sparse for p in moved):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        for parameter, gradient in zip(moved, clip_sparse([p.grad for p in moved], gradient_clip_val)):
+            parameter.grad = gradient
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The one move of a batch."""
@@ -89,6 +103,30 @@ class StageModule(pl.LightningModule):
                 f"loss of stage {stage!r} (nan or infinite at step {bad + 1}, lr {self.rate(bad):g}) must be finite; "
                 f"set a lower stages.{stage}.lr or stages.{stage}.precision=32"
             )
+
+    def _groups(self, belongs: Callable[[nn.Parameter], bool]) -> list[dict[str, Any]]:
+        inherited: list[nn.Parameter] = []
+        own: list[nn.Parameter] = []
+        for name, parameter in self.module.named_parameters():
+            if parameter.requires_grad and belongs(parameter):
+                (inherited if name.startswith(self._stage.inherited) else own).append(parameter)
+        ratios = ((own, 1.0), (inherited, self._settings.inherited_lr_ratio))
+        return [
+            {"params": members, "ratio": ratio, "lr": self._settings.lr * ratio} for members, ratio in ratios if members
+        ]
+
+    def _moved_by_rows(self) -> set[int]:
+        """Ids of the parameters that a row-wise optimiser moves.
+
+        Raises: ConfigError where sparse gradients would reach an optimiser that takes none.
+        """
+        if self._settings.table_optimiser == "rowwise":
+            parts: list[Any] = [getattr(part, "row_parameters", tuple)() for part in self.module.modules()]
+            return {id(parameter) for part in parts for parameter in part}
+        if any(getattr(part, "sparse", False) for part in self.module.modules()):
+            name = f"stages.{self._stage.name}.table_optimiser"
+            raise ConfigError(f"sparse (True) of the items must be False where {name} is same; set {name}=rowwise")
+        return set()
 
     def _note_bad(self, loss: Tensor, step: int) -> None:
         if self._bad_step is None:

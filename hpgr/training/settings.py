@@ -13,6 +13,7 @@ from hpgr.core.errors import ConfigError
 
 _CHOICES = {
     "optimiser": ("adamw", "adagrad"),
+    "table_optimiser": ("same", "rowwise"),
     "schedule": ("constant", "cosine"),
     "precision": ("auto", "32", "bf16"),
 }
@@ -24,7 +25,9 @@ class StageSettings:
 
     ``lr`` is reached after ``warmup_steps`` and kept (``constant``) or led to 0 over all ``epochs`` (``cosine``);
     inherited parameters move at ``lr * inherited_lr_ratio``. ``optimiser``: ``betas`` are of ``adamw``, ``momentum`` of
-    ``adagrad``. ``clip``: largest norm of the gradient, none for no limit.
+    ``adagrad``. ``table_optimiser``: item tables are moved like the rest (``same``), or by ``rowwise`` Adagrad at
+    ``lr * table_lr_ratio``, which keeps one number a row, takes sparse gradients, and knows no weight decay.
+    ``clip``: largest norm of the gradient, none for no limit.
     ``patience``: epochs without a better ``metric`` before the stage stops, none for never; ``auto`` is the first
     metric that the validation gives. Metrics whose name ends in ``loss`` are better when smaller, others when larger.
     ``precision``: ``auto`` is bf16 autocast on a CUDA device that has it, 32 otherwise. ``limit_batches``: of an epoch.
@@ -36,6 +39,8 @@ class StageSettings:
     optimiser: Literal["adamw", "adagrad"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.98)
     momentum: float = 0.0
+    table_optimiser: Literal["same", "rowwise"] = "same"
+    table_lr_ratio: float = 1.0
     warmup_steps: int = 0
     schedule: Literal["constant", "cosine"] = "constant"
     clip: float | None = 1.0
@@ -50,7 +55,7 @@ class StageSettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{name} ({value}) must be at least {least}")
-        for name in ("lr", "clip"):
+        for name in ("lr", "clip", "table_lr_ratio"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ConfigError(f"{name} ({value}) must be positive and finite")
@@ -65,6 +70,10 @@ class StageSettings:
         if self.momentum and self.optimiser == "adamw":
             raise ConfigError(
                 f"momentum ({self.momentum}) must be 0 with adamw, which has betas; set optimiser to adagrad"
+            )
+        if self.table_lr_ratio != 1 and self.table_optimiser == "same":
+            raise ConfigError(
+                f"table_lr_ratio ({self.table_lr_ratio}) must be 1 where table_optimiser is same; set it to rowwise"
             )
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:

@@ -11,11 +11,13 @@ from hpgr.core.config import from_tree, to_tree
 from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.core.seeds import torch_generator
 from hpgr.objectives import negatives
+from hpgr.objectives.bucketed_cost import BucketedSoftmax
 from hpgr.objectives.costs import FullSoftmax, SampledBinary
 from hpgr.objectives.gathered import gathered_scores
+from hpgr.objectives.held import Drawn, Held
 from hpgr.objectives.losses.ranking import bpr_max_costs
 from hpgr.objectives.losses.sampled_softmax import sampled_softmax_costs
-from hpgr.objectives.negatives import Drawn, Sampling, mean_cost, other_items
+from hpgr.objectives.negatives import Sampling, mean_cost, other_items
 from hpgr.objectives.ranking_costs import Bpr, BprMax, Top1, Top1Max
 from hpgr.objectives.sampled_costs import GeneralisedBinary, SampledSoftmax
 
@@ -25,12 +27,13 @@ COSTS = [
     SampledSoftmax(num_negatives=4, shared="prediction", temperature=0.1),
     SampledSoftmax(num_negatives=4, alpha=0.5, in_batch=True, log_q=True),
     GeneralisedBinary(num_negatives=4),
+    BucketedSoftmax(bucket_items=4),
     Bpr(num_negatives=4),
     BprMax(num_negatives=4),
     Top1(num_negatives=4),
     Top1Max(num_negatives=4),
 ]
-IN_BATCH = [SampledSoftmax(num_negatives=0, in_batch=True), *(replace(cost, num_negatives=0) for cost in COSTS[5:])]
+IN_BATCH = [SampledSoftmax(num_negatives=0, in_batch=True), *(replace(cost, num_negatives=0) for cost in COSTS[6:])]
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Table:
     vectors: torch.Tensor
     shift: torch.Tensor | None = None
     log_share_V: torch.Tensor | None = None
+    sparse: bool = False
 
     @property
     def num_items(self):
@@ -50,6 +54,10 @@ class Table:
 
     def bias(self):
         return self.shift
+
+    def rows(self, item_idx):
+        vectors = F.embedding(item_idx, self.vectors, sparse=True)
+        return vectors, None if self.shift is None else self.shift.gather(0, item_idx, sparse_grad=True)
 
 
 def table(num_items: int = 12, dim: int = 5) -> Table:
@@ -95,6 +103,15 @@ def test_bias_counts_in_loss_and_logits(cost):
     assert states.grad.isfinite().all()
 
 
+def test_a_table_too_long_to_be_normalised_whole_scores_the_same(monkeypatch):
+    items = table()
+    states, _ = predictions(items)
+    cost = SampledSoftmax(temperature=0.3)
+    want = cost.logits(states, items)
+    monkeypatch.setattr("hpgr.objectives.scores._NORMALISED", 5 * 5)
+    torch.testing.assert_close(cost.logits(states, items), want)
+
+
 def test_full_softmax_takes_the_bias():
     items = table()
     states, target = predictions(items)
@@ -115,7 +132,8 @@ def test_every_item_as_a_negative_is_the_full_softmax(own, temperature):
     want = FullSoftmax(temperature=temperature).loss(states, target, items, torch_generator(0))
     vectors = items.vectors if temperature is None else F.normalize(items.vectors, dim=-1)
     held = states if temperature is None else F.normalize(states, dim=-1) / temperature
-    got = mean_cost(held, target, vectors, items.shift, drawn, sampled_softmax_costs)
+    against = Held(target_N=target, drawn=drawn, table_UD=vectors, bias_U=items.shift)
+    got = mean_cost(held, against, sampled_softmax_costs)
     torch.testing.assert_close(got, want)
     parts = (states, items.vectors, items.shift)
     for a, b in zip(torch.autograd.grad(got, parts), torch.autograd.grad(want, parts)):
@@ -153,6 +171,26 @@ def test_in_batch_negatives_are_the_other_targets_and_never_the_own(cost):
     same = cost.loss(states, torch.tensor([4, 4, 4]), items, torch_generator(1))
     assert same.item() == 0
     assert cost.loss(states, torch.tensor([4, 4, 5]), items, torch_generator(1)).item() > 0
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("cost", COSTS, ids=repr)
+def test_sparse_items_cost_the_same_and_only_rows_that_are_needed_get_a_gradient(cost, biased):
+    items = table(num_items=200)
+    if not biased:
+        items = replace(items, shift=None)
+    states, target = predictions(items)
+    parts = (states, items.vectors, items.shift) if biased else (states, items.vectors)
+    found = []
+    for given in (items, replace(items, sparse=True)):
+        loss = cost.loss(states, target, given, torch_generator(3))
+        found.append((loss, *torch.autograd.grad(loss, parts)))
+    for dense, sparse in zip(*found):
+        torch.testing.assert_close(sparse.to_dense() if sparse.is_sparse else sparse, dense)
+    assert all(gradient.is_sparse for gradient in found[1][2:])
+    touched = found[1][2].coalesce().indices()[0]
+    assert set(target.tolist()) <= set(touched.tolist())
+    assert len(touched) <= 7 + 4 * 7
 
 
 def test_in_batch_by_hand():
@@ -303,6 +341,9 @@ def test_a_tree_brings_each_cost_back(cost):
         (lambda: BprMax(penalty=-1.0), ConfigError, r"penalty \(-1.0\) must not be negative"),
         (lambda: BprMax(elu=float("nan")), ConfigError, r"elu \(nan\) must not be negative"),
         (lambda: GeneralisedBinary(calibration=1.5), ConfigError, r"calibration \(1.5\) must lie in \[0, 1\]"),
+        (lambda: BucketedSoftmax(bucket_items=0), ConfigError, r"bucket_items \(0\) must be at least 1"),
+        (lambda: BucketedSoftmax(spread=0.0), ConfigError, r"spread \(0.0\) must be positive and finite"),
+        (lambda: BucketedSoftmax(temperature=-1.0), ConfigError, r"temperature \(-1.0\) must be greater than 0"),
         (lambda: GeneralisedBinary(num_negatives=0), ConfigError, r"num_negatives \(0\) must be at least 1"),
     ],
 )

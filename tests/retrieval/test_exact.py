@@ -1,9 +1,10 @@
 """Exact top-k and what may not be recommended."""
 
+import pytest
 import torch
 
 from hpgr.core.jagged import Jagged
-from hpgr.retrieval.exact import top_k, true_counts, users_at_once
+from hpgr.retrieval.exact import ExactIndex, top_k, true_counts, users_at_once
 
 
 def test_best_first_and_the_lower_row_among_equals():
@@ -60,3 +61,32 @@ def test_true_entries_are_counted_by_row():
     mask = torch.tensor([[True, False, True], [False, False, False]])
     assert true_counts(mask).tolist() == [2, 0]
     assert true_counts(mask.T).tolist() == [1, 0, 1]
+
+
+def vectors(num_items: int, dim: int = 3) -> torch.Tensor:
+    """Whole numbers: scores are exact and full of ties."""
+    return torch.randint(-2, 3, (num_items, dim), generator=torch.Generator().manual_seed(2)).float()
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("k", [1, 5, 40, 200])
+def test_search_by_blocks_is_top_k_of_all_scores(monkeypatch, k, biased):
+    monkeypatch.setattr("hpgr.retrieval.exact._BLOCK", 1)
+    monkeypatch.setattr("hpgr.retrieval.exact._LEAST", 16)
+    table, query = vectors(150), vectors(7)
+    bias = vectors(150, 1).squeeze(1) if biased else None
+    lengths = [0, 3, 150, 7, 0, 20, 1]
+    excluded = Jagged.from_lengths(torch.randint(-1, 152, (sum(lengths),)), lengths)
+    excluded.values[3:153] = torch.arange(150)
+    scores = query @ table.T if bias is None else query @ table.T + bias
+    for without in (None, excluded):
+        rows, values = ExactIndex(table, bias).search(query, k, excluded=without)
+        want_rows, want = top_k(scores, k, excluded=without)
+        assert torch.equal(rows, want_rows)
+        assert torch.equal(values, want)
+
+
+def test_search_of_nobody_or_nothing():
+    for num_users, num_items, k in ((0, 5, 3), (2, 0, 3), (2, 5, 0)):
+        rows, values = ExactIndex(vectors(num_items)).search(vectors(num_users), k)
+        assert rows.shape == values.shape == (num_users, min(k, num_items))

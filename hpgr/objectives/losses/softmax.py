@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from hpgr.objectives.losses.softmax_blocks import BlockedCost
+
+# Scores that may stand in memory together as whole rows; beyond, rows are cut as well.
+_WHOLE = 2**25
 
 
 def softmax_loss(
@@ -14,12 +20,23 @@ def softmax_loss(
     """Mean of ``-log softmax(states @ table.T + bias)[target]`` in nats; 0 where there is nothing to predict.
 
     Logits of more than ``chunk`` rows never stand in memory together: the gradient is taken while they are there, and
-    nothing of size ``N × V`` is kept for the backward pass. Under autocast the products are in its type, sums in float32.
+    nothing of size ``N × V`` is kept for the backward pass. Where so many rows are too long, blocks of predictions and
+    items are taken twice instead, and memory does not grow with ``V`` besides the gradient of the table.
+    Under autocast the products are in its type, sums in float32.
     """
     if states_ND.shape[0] == 0:
         return (states_ND.sum() + 0.0 * table_VD.sum()) * 0.0
-    total: Tensor = _Cost.apply(states_ND, target_N, table_VD, bias_V, chunk)
+    if min(chunk, states_ND.shape[0]) * table_VD.shape[0] > _WHOLE:
+        total: Tensor = BlockedCost.apply(states_ND, target_N, table_VD, bias_V)
+    else:
+        total = _Cost.apply(states_ND, target_N, table_VD, bias_V, chunk)
     return total / states_ND.shape[0]
+
+
+def softmax_reference(states_ND: Tensor, target_N: Tensor, table_VD: Tensor, *, bias_V: Tensor | None = None) -> Tensor:
+    """What ``softmax_loss`` gives, with every score in memory at once."""
+    logits_NV = states_ND @ table_VD.T
+    return F.cross_entropy(logits_NV if bias_V is None else logits_NV + bias_V, target_N)
 
 
 class _Cost(torch.autograd.Function):
