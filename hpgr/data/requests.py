@@ -67,11 +67,13 @@ class ExposedRequests:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[tuple[History, Candidates]]:
-        for number, rows in enumerate(self._batches):
-            generator = numpy_generator(self._seed, *self._place, *self._shard, number)
-            yield self._asked.batch(
-                exposed_lists(self._asked.events, self._requests[rows]).shuffled(generator), shown=True
-            )
+        return map(self.batch, range(len(self)))
+
+    def batch(self, number: int) -> tuple[History, Candidates]:
+        """One batch of the epoch, by its place in it."""
+        generator = numpy_generator(self._seed, *self._place, *self._shard, number)
+        requests = self._requests[self._batches[number]]
+        return self._asked.batch(exposed_lists(self._asked.events, requests).shuffled(generator), shown=True)
 
 
 class SampledRequests:
@@ -128,10 +130,13 @@ class SampledRequests:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[tuple[History, Candidates]]:
-        for number, rows in enumerate(self._batches):
-            generator = numpy_generator(self._seed, *self._place, *self._shard, number)
-            some = self._queries.take(rows)
-            yield self._asked.batch(sampled_lists(some, self._asked.catalogue, self.config.negatives, generator))
+        return map(self.batch, range(len(self)))
+
+    def batch(self, number: int) -> tuple[History, Candidates]:
+        """One batch of the epoch, by its place in it."""
+        generator = numpy_generator(self._seed, *self._place, *self._shard, number)
+        some = self._queries.take(self._batches[number])
+        return self._asked.batch(sampled_lists(some, self._asked.catalogue, self.config.negatives, generator))
 
     def _drawn(self, generator: np.random.Generator) -> Queries:
         store, ranges = self._asked.events, self._ranges

@@ -92,14 +92,17 @@ class TrainWindows:
         return len(self._batches())
 
     def __iter__(self) -> Iterator[History]:
-        times = np.asarray(self._events.time_ms)
-        for start, stop in self._batches():
-            now_ms = times[stop - 1]
-            history = gather_history(self._events, self._catalogue, start, stop, now_ms, max_len=self.config.max_len)
-            if self._shuffle_ties:
-                draws = KeyedDraws(derive(self._seed, "ties", self._epoch))
-                history = shuffled_ties(history, draws.uniform("events", flat_index(start, stop)))
-            yield history if self.config.stochastic_length == 2 else self._thinned(history, start, stop)
+        return map(self.batch, range(len(self)))
+
+    def batch(self, number: int) -> History:
+        """One batch of the epoch, by its place in it."""
+        start, stop = self._batches()[number]
+        now_ms = np.asarray(self._events.time_ms)[stop - 1]
+        history = gather_history(self._events, self._catalogue, start, stop, now_ms, max_len=self.config.max_len)
+        if self._shuffle_ties:
+            draws = KeyedDraws(derive(self._seed, "ties", self._epoch))
+            history = shuffled_ties(history, draws.uniform("events", flat_index(start, stop)))
+        return history if self.config.stochastic_length == 2 else self._thinned(history, start, stop)
 
     def _batches(self) -> list[tuple[np.ndarray, np.ndarray]]:
         if self._plan is None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Protocol
 
 import torch
 
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import DataError
+from hpgr.training.ahead import ahead
 
 
 class Batches(Protocol):
@@ -44,17 +45,25 @@ class EpochBatches:
     """The rest of the epoch at which ``position`` stands, each time it is asked; at most ``limit`` batches an epoch.
 
     It has no length, for that of a resumed epoch is another; ``steps`` is that of the whole epoch last begun.
+    ``waited_s``: how long training has waited for batches so far.
     """
 
-    def __init__(self, batches: Batches, position: Position, limit: int | None) -> None:
+    def __init__(self, batches: Batches, position: Position, limit: int | None, workers: int = 0) -> None:
+        """``workers``: threads that make batches ahead of training, as ``ahead`` has them."""
         self._batches = batches
         self._position = position
         self._limit = limit
+        self._workers = workers
         self.steps = 0
+        self.waited_s = 0.0
 
     def __iter__(self) -> Iterator[Any]:
+        begun = time.perf_counter()
         self.steps = self.steps_of(self._position.epoch)
-        return islice(iter(self._batches), self._position.step_in_epoch, self._limit)
+        for batch in ahead(self._batches, self._position.step_in_epoch, self.steps, self._workers):
+            self.waited_s += time.perf_counter() - begun
+            yield batch
+            begun = time.perf_counter()
 
     def steps_of(self, epoch: int) -> int:
         """Batches in a whole epoch.

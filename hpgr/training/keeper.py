@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
 
+from hpgr.training.batches import EpochBatches
 from hpgr.training.best import BestWeights
 from hpgr.training.checkpoint import write
 from hpgr.training.interrupts import StopRequest, TrainingInterrupted
@@ -22,25 +23,41 @@ CHECKPOINT = "last.pt"
 Validate = Callable[[], Mapping[str, float]]
 
 
+class _Since(NamedTuple):
+    """When an interval or epoch began, and the tokens read and seconds waited by then."""
+
+    time_s: float
+    tokens: int
+    waited_s: float
+
+
 class Keeper(pl.Callback):
     """Knows how far a stage is and everything that its checkpoint must hold besides the weights.
 
     ``curve`` has a dictionary an epoch: ``epoch`` and ``step`` (both from 1), means of loss and monitors, ``lr`` of the
-    last step, ``tokens_per_s`` of its steps, ``seconds`` so far, and the validation's metrics under ``valid.NAME``.
+    last step, ``tokens_per_s`` of its steps, ``wait_share`` of their time in which training stood still for a batch,
+    ``seconds`` so far, and the validation's metrics under ``valid.NAME``.
     """
 
     def __init__(
-        self, stage: str, best: BestWeights, validate: Validate | None, keep: Housekeeping, origin: dict[str, Any]
+        self,
+        stage: str,
+        best: BestWeights,
+        validate: Validate | None,
+        keep: Housekeeping,
+        origin: dict[str, Any],
+        feed: EpochBatches,
     ) -> None:
         self.curve: list[dict[str, Any]] = []
         self.lines = TrainingLog(None if keep.folder is None else keep.folder / "train.jsonl")
         self.stop = StopRequest()
         self.stage, self._best, self._validate, self._keep, self._origin = stage, best, validate, keep, origin
+        self._feed = feed
         self._seconds_before = 0.0
         self._optimiser_state: dict[str, Any] | None = None
         self._meter_state: dict[str, tuple[float, int]] = {}
         self._begun = time.monotonic()
-        self._interval = self._epoch = (self._begun, 0)
+        self._interval = self._epoch = _Since(self._begun, 0, 0.0)
 
     @property
     def folder(self) -> Path | None:
@@ -68,7 +85,7 @@ class Keeper(pl.Callback):
             trainer.optimizers[0].load_state_dict(self._optimiser_state)
             pl_module.epoch_meter.restore(self._meter_state, pl_module.device)
             self._optimiser_state = None
-        self._interval = self._epoch = (time.monotonic(), pl_module.tokens)
+        self._interval = self._epoch = self._from_now(pl_module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -103,7 +120,7 @@ class Keeper(pl.Callback):
         position.next_epoch()
         pl_module.epoch_meter.clear()
         self._save(trainer, pl_module)
-        self._interval = self._epoch = (time.monotonic(), pl_module.tokens)
+        self._interval = self._epoch = self._from_now(pl_module)
         if self.stop.asked:
             raise self.interrupted(pl_module)
         if self._best.exhausted:
@@ -132,14 +149,25 @@ class Keeper(pl.Callback):
         module.check_finite()
         self.lines.write(self._line("step", module, module.interval_meter.means(), self._interval))
         module.interval_meter.clear()
-        self._interval = (time.monotonic(), module.tokens)
+        self._interval = self._from_now(module)
 
-    def _line(self, at: str, module: StageModule, means: dict[str, float], since: tuple[float, int]) -> dict[str, Any]:
-        began, tokens = since
-        rate = (module.tokens - tokens) / max(time.monotonic() - began, 1e-9)
+    def _from_now(self, module: StageModule) -> _Since:
+        return _Since(time.monotonic(), module.tokens, self._feed.waited_s)
+
+    def _line(self, at: str, module: StageModule, means: dict[str, float], since: _Since) -> dict[str, Any]:
+        elapsed = max(time.monotonic() - since.time_s, 1e-9)
         position = module.position
         head = {"at": at, "stage": self.stage, "epoch": position.epoch + 1, "step": position.step}
-        return head | means | {"lr": module.rate(position.step - 1), "tokens_per_s": rate, "seconds": self.seconds}
+        return (
+            head
+            | means
+            | {
+                "lr": module.rate(position.step - 1),
+                "tokens_per_s": (module.tokens - since.tokens) / elapsed,
+                "wait_share": (self._feed.waited_s - since.waited_s) / elapsed,
+                "seconds": self.seconds,
+            }
+        )
 
     def _save(self, trainer: pl.Trainer, module: StageModule) -> None:
         if self.folder is None:

@@ -50,7 +50,11 @@ class StageModule(pl.LightningModule):
         if settings.optimiser == "adagrad":
             optimiser = Adagrad(rest, momentum=settings.momentum, weight_decay=settings.weight_decay)
         else:
-            optimiser = torch.optim.AdamW(rest, betas=settings.betas, weight_decay=settings.weight_decay)
+            # One pass over the weights instead of ten; Lightning does not clip the gradients of such a step under autocast.
+            fused = self.device.type == "cpu" and self.trainer.precision == "32-true"
+            optimiser = torch.optim.AdamW(
+                rest, betas=settings.betas, weight_decay=settings.weight_decay, fused=fused or None
+            )
         if not tables:
             return optimiser
         ratio = settings.table_lr_ratio

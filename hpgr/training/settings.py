@@ -89,7 +89,8 @@ class Housekeeping:
     ``folder`` takes ``train.jsonl`` and a folder a stage; none keeps nothing. A checkpoint is written after every epoch
     and every ``checkpoint_every_steps``; the log gets a line after every epoch and every ``log_every_steps``.
     ``progress`` shows a bar if standard error is a terminal. ``loggers`` are Lightning's; the caller closes them.
-    ``accelerator``: Lightning's name of the device kind.
+    ``accelerator``: Lightning's name of the device kind. ``workers``: threads that make batches ahead; with 0 they are made
+    when they are needed, and either way they are the same.
     """
 
     folder: Path | None = None
@@ -99,8 +100,11 @@ class Housekeeping:
     checkpoint_every_steps: int | None = None
     log_every_steps: int = 50
     accelerator: str = "auto"
+    workers: int = 0
 
     def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ConfigError(f"workers ({self.workers}) must not be negative; 0 makes batches when they are needed")
         for name in ("checkpoint_every_steps", "log_every_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:

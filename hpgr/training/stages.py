@@ -68,14 +68,14 @@ def fit_stage(
     if stage.before is not None:
         stage.before()
     position = Position()
-    feed = EpochBatches(batches, position, settings.limit_batches)
+    feed = EpochBatches(batches, position, settings.limit_batches, keep.workers)
     steps = feed.steps_of(0)
     module = StageModule(stage, settings, position, seed=seed, total_steps=settings.epochs * steps)
     begun = (
         {} if keep.folder is None else origin(stage.name, stage.module, settings, seed=seed, steps=steps, asked=asked)
     )
     best = BestWeights(settings.metric, None if validate is None else settings.patience)
-    keeper = Keeper(stage.name, best, validate, keep, begun)
+    keeper = Keeper(stage.name, best, validate, keep, begun, feed)
     finished = _taken_up(keeper, module, begun, keep)
     if finished is not None:
         return finished

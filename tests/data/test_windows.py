@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import polars as pl
 import pytest
@@ -16,6 +18,7 @@ from hpgr.data.split_rules import GlobalTime, LeaveOneOut
 from hpgr.data.tie_shuffle import shuffled_ties
 from hpgr.data.windows import TrainWindows, covering_windows
 from hpgr.models.sasrec import sasrec
+from hpgr.training.batches import EpochBatches, Position
 from hpgr.training.run import Run
 
 CONFIG = TrainWindows.Config(max_len=7, batch_tokens=40, min_len=2)
@@ -71,6 +74,33 @@ def test_the_same_seed_and_epoch_give_the_same_batches(part):
         return keys(windows)
 
     assert read(1) == read(1) != read(2)
+
+
+@pytest.mark.parametrize("sampling", ["cover", "proportional"])
+def test_batches_are_the_same_for_any_number_of_workers(part, sampling):
+    config = TrainWindows.Config(max_len=9, batch_tokens=60, sampling=sampling, stochastic_length=1.6)
+    windows = TrainWindows(*part, config, seed=1, shuffle_ties=True)
+    plain = list(windows)
+    assert len(plain) > 5
+    for workers in (0, 1, 4):
+        for one, other in zip(EpochBatches(windows, Position(), None, workers), plain, strict=True):
+            columns = [f.name for f in fields(History) if f.name != "features"]
+            assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in columns)
+
+
+def test_a_history_longer_than_a_batch_is_cut_into_windows_and_not_cut_off(make_store):
+    log = pl.DataFrame({"user_id": [0] * 1000, "item_id": range(1000), "timestamp": 10**12 + np.arange(1000)})
+    store = make_store(log)
+    whole = Ranges(user_idx=np.array([0]), start=np.array([0]), stop=np.array([1000]))
+    catalogue = split(store, LeaveOneOut()).catalogue
+    windows = TrainWindows(store, whole, catalogue, TrainWindows.Config(max_len=50, batch_tokens=120), seed=0)
+    for epoch in range(3):
+        windows.set_epoch(epoch)
+        batches = list(windows)
+        assert max(h.num_events for h in batches) <= 120
+        times = torch.cat([h.time_ms for h in batches]) - 10**12
+        assert times.sort().values.tolist() == list(range(1000))
+    assert windows.skipped_events == 0
 
 
 @pytest.mark.parametrize("world", [2, 3, 7])

@@ -36,7 +36,18 @@ def test_has_a_line_for_each_interval_and_epoch(toy, toy_batches, tmp_path):
         ("step", 2, 10),
         ("epoch", 2, 10),
     ]
-    assert list(lines[0]) == ["at", "stage", "epoch", "step", "loss", "noise", "lr", "tokens_per_s", "seconds"]
+    assert list(lines[0]) == [
+        "at",
+        "stage",
+        "epoch",
+        "step",
+        "loss",
+        "noise",
+        "lr",
+        "tokens_per_s",
+        "wait_share",
+        "seconds",
+    ]
     assert list(lines[2]) == [*lines[0], "valid.accuracy"]
     assert all(line["stage"] == "retrieve" and line["lr"] == 0.01 and line["tokens_per_s"] > 0 for line in lines)
     assert [{"at": "epoch", "stage": "retrieve"} | line for line in result.curve] == [lines[2], lines[6]]
