@@ -34,11 +34,11 @@ class GroupBlocks:
     def forward(self, q_nLK: Tensor, k_nLK: Tensor, v_nLV: Tensor) -> Tensor:
         """``[n, L, V]``; overwrites ``q``."""
         q_nLK.mul_(self._scale)
-        out_nLV, scratch = torch.empty_like(v_nLV), Scratch(q_nLK, 1)
+        out_nLV, scratch, products = torch.empty_like(v_nLV), Scratch(q_nLK, 1), Scratch(q_nLK, 1)
         for queries, keys, first in self._blocks(q_nLK.shape[0]):
             scores_nQJ, _ = self._scores(q_nLK, k_nLK, queries, keys, scratch)
             weights_nQJ = self._weights.forward(scores_nQJ, self._sight.hidden(queries, keys))
-            _add_product(out_nLV[:, queries], weights_nQJ, v_nLV[:, keys], first=first)
+            _add_product(out_nLV[:, queries], weights_nQJ, v_nLV[:, keys], products, first=first)
         return out_nLV.mul_(self._factor)
 
     def backward(
@@ -49,7 +49,7 @@ class GroupBlocks:
         q_nLK.mul_(self._scale)
         upstream_nLV.mul_(self._factor)
         grad_q, grad_k, grad_v = torch.empty_like(q_nLK), torch.zeros_like(k_nLK), torch.zeros_like(v_nLV)
-        scratch = Scratch(q_nLK, self._weights.num_blocks)
+        scratch, products = Scratch(q_nLK, self._weights.num_blocks), Scratch(q_nLK, 1)
         for queries, keys, first in self._blocks(q_nLK.shape[0]):
             scores_nQJ, bias = self._scores(q_nLK, k_nLK, queries, keys, scratch)
             shape, apart = scores_nQJ.shape, self._weights.in_parts
@@ -57,9 +57,9 @@ class GroupBlocks:
             torch.bmm(upstream_nLV[:, queries], v_nLV[:, keys].transpose(1, 2), out=read_nQJ)
             hidden = self._sight.hidden(queries, keys)
             weights_nQJ, grad_nQJ = self._weights.backward(scores_nQJ, read_nQJ, spare_nQJ, hidden)
-            _add_product(grad_v[:, keys], weights_nQJ.transpose(1, 2), upstream_nLV[:, queries], first=False)
-            _add_product(grad_k[:, keys], grad_nQJ.transpose(1, 2), q_nLK[:, queries], first=False)
-            _add_product(grad_q[:, queries], grad_nQJ, k_nLK[:, keys], first=first)
+            _add_product(grad_v[:, keys], weights_nQJ.transpose(1, 2), upstream_nLV[:, queries], products, first=False)
+            _add_product(grad_k[:, keys], grad_nQJ.transpose(1, 2), q_nLK[:, queries], products, first=False)
+            _add_product(grad_q[:, queries], grad_nQJ, k_nLK[:, keys], products, first=first)
             if bias is not None and table_grads:
                 bias.collect(grad_nQJ.view(self._rows, -1, *grad_nQJ.shape[1:]).sum(1), table_grads)
         return grad_q.mul_(self._scale), grad_k, grad_v
@@ -87,8 +87,11 @@ class GroupBlocks:
         return scores_nQJ, bias
 
 
-def _add_product(into: Tensor, left: Tensor, right: Tensor, *, first: bool) -> None:
+def _add_product(into: Tensor, left: Tensor, right: Tensor, scratch: Scratch, *, first: bool) -> None:
+    # The library multiplies a batch at once only where the result is contiguous.
+    product = scratch.block(0, (into.shape[0], into.shape[1], into.shape[2]), apart=False)
+    torch.bmm(left, right, out=product)
     if first:
-        torch.bmm(left, right, out=into)
+        into.copy_(product)
     else:
-        torch.baddbmm(into, left, right, out=into)
+        into.add_(product)

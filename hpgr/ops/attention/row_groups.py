@@ -23,13 +23,12 @@ class RowGroup:
 
     def heads(self, x_THK: Tensor) -> Tensor:
         """``[b * H, L, K]``, new and contiguous, zeros where a row has ended."""
-        heads = x_THK.shape[1]
-        lines = x_THK.reshape(-1, x_THK.shape[2]).index_select(0, self._lines(self.index_bL, heads))
+        heads, width = x_THK.shape[1:]
+        lines = x_THK.reshape(-1, width).index_select(0, self._lines(self.index_bL, heads))
         if self.padded:
-            lines.view(-1, heads, *lines.shape[1:]).view(
-                self.index_bL.shape[0], heads, self.length, -1
-            ).masked_fill_(~self.there_bL[:, None, :, None], 0.0)
-        return lines.view(-1, self.length, x_THK.shape[2])
+            ended = ~self.there_bL[:, None, :, None]
+            lines.view(-1, heads, self.length, width).masked_fill_(ended, 0.0)
+        return lines.view(-1, self.length, width)
 
     def put(self, x_nLK: Tensor, into_SHK: Tensor) -> None:
         """The inverse, into ``[T + 1, H, K]``: what a row does not have lands in the last place."""

@@ -34,36 +34,32 @@ def hstu_bucket_of_ms(delta_ms: Tensor) -> Tensor:
     >>> hstu_bucket_of_ms(torch.tensor([0, 1000, 2000, 60_000, -60_000])).tolist()
     [0, 0, 2, 13, 13]
     """
-    first_S, border_S = _buckets_by_leading_bits(delta_ms.device)
-    delta = delta_ms.double().abs_() if delta_ms.dtype != torch.float64 else delta_ms.abs()
-    lines = (delta.clamp_(min=1.0).view(-1) if delta.ndim < 2 else delta.clamp_(min=1.0).flatten(1)).contiguous()
-    step = (lines.view(torch.int64) >> _CELL_BITS).sub_(_ONE).clamp_(max=first_S.shape[0] - 1)
-    bucket = _taken(first_S, step).add_(lines >= _taken(border_S, step))
-    return bucket.view(delta_ms.shape)
+    next_S, border_S = _buckets_by_leading_bits(delta_ms.device)
+    delta = (delta_ms if delta_ms.is_floating_point() else delta_ms.double()).abs().double()
+    lines = delta.view(1, -1) if delta.ndim < 2 else delta.flatten(1)
+    step = lines.view(torch.int64) >> _CELL_BITS
+    bucket, border = (table.expand(lines.shape[0], -1).gather(1, step) for table in (next_S, border_S))
+    # The sign bit of what is missing to the border takes one bucket back.
+    below = lines.sub_(border).view(torch.int64).bitwise_right_shift_(63)
+    return bucket.add_(below).view(delta_ms.shape)
 
 
-# A float64 without the last 48 bits: sign, exponent and four bits of the fraction.
+# A float64 without its last 48 bits: sign, exponent and four bits of the fraction.
 _CELL_BITS = 48
-_ONE = 1023 << 4
-
-
-def _taken(table_S: Tensor, index: Tensor) -> Tensor:
-    return table_S.expand(*index.shape[:-1], -1).gather(-1, index)
 
 
 @lru_cache(maxsize=4)
 def _buckets_by_leading_bits(device: torch.device) -> tuple[Tensor, Tensor]:
-    """``(first, border)``: the bucket at the start of each sixteenth, and where the next begins, infinity if beyond."""
-    cells = torch.arange(53 << 4)
-    start_S = ((cells + _ONE) << _CELL_BITS).view(torch.float64)
+    """``(next, border)`` of each sixteenth: the bucket at its start and one more, and where that one begins; infinity
+    where it begins later."""
+    start_S = (torch.arange(2047 << 4) << _CELL_BITS).view(torch.float64)
     first_S = hstu_bucket(start_S / 1000)
-    edge = (0.301 * torch.arange(1, HSTU_BUCKETS).double()).exp() * 1000
-    near = edge.floor()[:, None] + torch.arange(-32, 33)
-    at_least = hstu_bucket(near / 1000) >= torch.arange(1, HSTU_BUCKETS)[:, None]
-    begins = near.masked_fill(~at_least, torch.inf).amin(1)
-    border_S = torch.cat([begins, begins.new_tensor([torch.inf])])[first_S]
-    last_S = torch.cat([start_S[1:], start_S.new_tensor([2.0**53])])
-    return first_S.to(device), border_S.masked_fill(border_S >= last_S, torch.inf).to(device)
+    bucket_N = torch.arange(1, HSTU_BUCKETS)
+    edge_N = (0.301 * bucket_N.double()).exp() * 1000
+    near = edge_N.floor()[:, None] + torch.arange(-32, 33)
+    begins_N = near.masked_fill(hstu_bucket(near / 1000) < bucket_N[:, None], torch.inf).amin(1)
+    border_S = torch.cat([begins_N, begins_N.new_tensor([torch.inf])])[first_S]
+    return (first_S + 1).to(device), border_S.to(device)
 
 
 def log_bucket(delta: Tensor, *, num_buckets: int, first: float, per_doubling: int = 2) -> Tensor:
