@@ -6,15 +6,18 @@ shared by the heads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from hpgr.core.errors import ConfigError, UnsupportedError
-from hpgr.nn.relative_bias_blocks import GroupedBias
+from hpgr.core.errors import ConfigError
+from hpgr.nn.relative_bias_blocks import Group, GroupedBias, Place
 from hpgr.ops.length_blocks import gathered
 from hpgr.ops.time_bucket import HSTU_BUCKETS, hstu_bucket_of_ms
+
+# Buckets of pairs are kept, a byte each, in rows up to this long: no more than a state of 64 floats an event.
+_REMEMBERED = 256
 
 
 class RelativeBias(nn.Module):
@@ -59,6 +62,10 @@ class RelativeBias(nn.Module):
             )
         return BatchBias(self.place, self.time, query_time_ms, key_time_ms, query_at)
 
+    def on(self, pairs: BatchBias) -> BatchBias:
+        """These tables on the pairs of another layer, whose buckets need not be found again."""
+        return replace(pairs, place=self.place, time=self.time)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchBias:
@@ -69,6 +76,7 @@ class BatchBias:
     query_time_Q: Tensor
     key_time_T: Tensor
     query_at_Q: Tensor | None
+    memory: dict[tuple[int, ...], dict[Place, Tensor]] = field(default_factory=dict)
 
     def of(self, query_rows: Tensor, key_rows: Tensor) -> Tensor:
         """The bias of each pair, in the broadcast shape of the rows."""
@@ -86,13 +94,14 @@ class BatchBias:
         return tuple(table for table in (self.place, self.time) if table is not None)
 
     def among(self, index_bL: Tensor) -> GroupedBias:
-        """For rows of events that are queries and keys at once.
-
-        Raises: UnsupportedError where queries stand at other rows than their own.
-        """
-        if self.query_at_Q is not None:
-            raise UnsupportedError("query_at (given) must be None for impl blocked; use vectorised")
-        return GroupedBias(self.place, self.time, self.query_time_Q[index_bL], self.key_time_T[index_bL])
+        """For rows of events that are queries and keys at once."""
+        memory = None
+        if index_bL.shape[1] <= _REMEMBERED:
+            rows = (*index_bL[:, 0].tolist(), index_bL.shape[1])
+            memory = self.memory.setdefault(rows, {})
+        at_bL = None if self.query_at_Q is None else self.query_at_Q[index_bL]
+        times = (self.query_time_Q[index_bL].double(), self.key_time_T[index_bL].double())
+        return GroupedBias(self.place, self.time, Group(*times, index_bL, at_bL, memory))
 
     def _looked_up(self, ahead: Tensor, delta_ms: Tensor) -> Tensor:
         terms = []

@@ -159,6 +159,34 @@ def test_rows_of_several_usual_blocks_match(close):
             close(mine, theirs)
 
 
+def test_queries_may_stand_elsewhere_than_their_keys(close):
+    *qkv, offsets = _inputs([9, 4])
+    time_ms = torch.arange(13) * 70_000
+    tables = RelativeBias.Config(num_positions=4).build().double()
+    bias = tables.between(time_ms + 5_000, time_ms, torch.randint(0, 13, (13,)))
+    how = {"weights": "silu", "rule": MaskRule(), "normaliser": 8.0, "bias": bias}
+    got, want = (attention(*qkv, offsets, impl=impl, **how) for impl in ("blocked", "vectorised"))
+    close(got, want)
+    up, leaves = torch.randn_like(want), [*qkv, tables.place, tables.time]
+    for mine, theirs in zip(*(autograd.grad(out, leaves, up) for out in (got, want))):
+        close(mine, theirs)
+
+
+def test_layers_that_share_pairs_have_their_own_tables(close):
+    *qkv, offsets = _inputs([9, 4, 9])
+    time_ms = torch.arange(22) * 70_000
+    first, second = (RelativeBias.Config(num_positions=4).build().double() for _ in range(2))
+    shared = first.between(time_ms, time_ms, None)
+    how = {"weights": "silu", "rule": MaskRule(), "normaliser": 8.0}
+    attention(*qkv, offsets, bias=shared, impl="blocked", **how)
+    assert shared.memory
+    got = attention(*qkv, offsets, bias=second.on(shared), impl="blocked", **how)
+    want = attention(*qkv, offsets, bias=second.between(time_ms, time_ms, None), impl="reference", **how)
+    close(got, want)
+    for mine, theirs in zip(*(autograd.grad(out.sum(), [second.place, second.time]) for out in (got, want))):
+        close(mine, theirs)
+
+
 def test_hidden_keys_are_not_even_computed():
     """A number that would spoil every product with it is not touched outside its session and window."""
     *qkv, offsets = _inputs([512], torch.float32)
@@ -240,9 +268,6 @@ def test_bad_input_is_named():
         run(impl="triton")
     with pytest.raises(UnsupportedError, match=r"impl \(fused\) must be asked for causal softmax without window"):
         run(impl="fused")
-    placed = RelativeBias.Config().build().between(torch.zeros(5), torch.zeros(5), torch.arange(5))
-    with pytest.raises(UnsupportedError, match=r"query_at \(given\) must be None for impl blocked; use vectorised"):
-        run(impl="blocked", bias=placed)
     with pytest.raises(UnsupportedError, match=r"bias \(object\) must tell its tables for impl blocked; use vect"):
         run(impl="blocked", bias=object())
     with pytest.raises(ConfigError, match=r"window \(0\) must be at least 1"):

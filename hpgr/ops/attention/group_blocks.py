@@ -28,7 +28,12 @@ class GroupBlocks:
         self._weights = block_weights(weighing.kind)
         self._sight = Sight(rule, group, hide_padding=not self._weights.in_parts, run=sizes.run)
         self._bias = None if bias is None else bias.among(group.index_bL)
-        self._rows, self._length, self._sizes, self._scale = group.index_bL.shape[0], group.length, sizes, weighing.scale
+        self._rows, self._length, self._sizes, self._scale = (
+            group.index_bL.shape[0],
+            group.length,
+            sizes,
+            weighing.scale,
+        )
         self._factor = 1 / weighing.divisor if weighing.kind == "silu" else 1.0
 
     def forward(self, q_nLK: Tensor, k_nLK: Tensor, v_nLV: Tensor) -> Tensor:
