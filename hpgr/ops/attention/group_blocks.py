@@ -57,8 +57,7 @@ class GroupBlocks:
         scratch, products = Scratch(q_nLK, self._weights.num_blocks), Scratch(q_nLK, 1)
         for queries, keys, first in self._blocks(q_nLK.shape[0]):
             scores_nQJ, bias = self._scores(q_nLK, k_nLK, queries, keys, scratch)
-            shape, apart = scores_nQJ.shape, self._weights.in_parts
-            read_nQJ, spare_nQJ = (scratch.block(which, shape, apart=apart) for which in (1, 2))
+            read_nQJ, spare_nQJ = (self._like(scores_nQJ, which, scratch) for which in (1, 2))
             torch.bmm(upstream_nLV[:, queries], v_nLV[:, keys].transpose(1, 2), out=read_nQJ)
             hidden = self._sight.hidden(queries, keys)
             weights_nQJ, grad_nQJ = self._weights.backward(scores_nQJ, read_nQJ, spare_nQJ, hidden)
@@ -90,6 +89,10 @@ class GroupBlocks:
         bias = self._bias.block(queries, keys)
         scores_nQJ.view(self._rows, -1, *shape[1:]).add_(bias.values[:, None])
         return scores_nQJ, bias
+
+    def _like(self, x_nQJ: Tensor, which: int, scratch: Scratch) -> Tensor:
+        n, queries, keys = x_nQJ.shape
+        return scratch.block(which, (n, queries, keys), apart=self._weights.in_parts)
 
 
 def _add_product(into: Tensor, left: Tensor, right: Tensor, scratch: Scratch, *, first: bool) -> None:
