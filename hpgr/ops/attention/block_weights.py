@@ -11,17 +11,15 @@ from hpgr.ops.weighing import Kind
 
 
 class Scratch:
-    """Memory that all blocks of a call share: pages that are new cost more than the arithmetic on them."""
+    """``count`` blocks of up to ``numbers``, which all parts of a group share: new pages cost more than the arithmetic."""
 
-    def __init__(self, like: Tensor, count: int) -> None:
-        self._like, self._flat = like, [like.new_empty(0) for _ in range(count)]
+    def __init__(self, like: Tensor, count: int, numbers: int) -> None:
+        self._flat = [like.new_empty(numbers) for _ in range(count)]
 
     def block(self, which: int, shape: tuple[int, int, int], *, apart: bool) -> Tensor:
         """``[n, Q, J]``; ``apart``: rows do not begin at multiples of a large power of two, which share cache lines."""
         n, queries, keys = shape
         wide = keys + 16 if apart and keys >= 256 else keys
-        if self._flat[which].numel() < n * queries * wide:
-            self._flat[which] = self._like.new_empty(n * queries * wide)
         return self._flat[which][: n * queries * wide].view(n, queries, wide)[:, :, :keys]
 
 

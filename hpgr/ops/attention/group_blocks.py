@@ -39,7 +39,7 @@ class GroupBlocks:
     def forward(self, q_nLK: Tensor, k_nLK: Tensor, v_nLV: Tensor) -> Tensor:
         """``[n, L, V]``; overwrites ``q``."""
         q_nLK.mul_(self._scale)
-        out_nLV, scratch, products = torch.empty_like(v_nLV), Scratch(q_nLK, 1), Scratch(q_nLK, 1)
+        out_nLV, (scratch, products) = torch.empty_like(v_nLV), self._scratch(q_nLK, v_nLV, 1)
         for queries, keys, first in self._blocks(q_nLK.shape[0]):
             scores_nQJ, _ = self._scores(q_nLK, k_nLK, queries, keys, scratch)
             weights_nQJ = self._weights.forward(scores_nQJ, self._sight.hidden(queries, keys))
@@ -54,7 +54,7 @@ class GroupBlocks:
         q_nLK.mul_(self._scale)
         upstream_nLV.mul_(self._factor)
         grad_q, grad_k, grad_v = torch.empty_like(q_nLK), torch.zeros_like(k_nLK), torch.zeros_like(v_nLV)
-        scratch, products = Scratch(q_nLK, self._weights.num_blocks), Scratch(q_nLK, 1)
+        scratch, products = self._scratch(q_nLK, v_nLV, self._weights.num_blocks)
         for queries, keys, first in self._blocks(q_nLK.shape[0]):
             scores_nQJ, bias = self._scores(q_nLK, k_nLK, queries, keys, scratch)
             read_nQJ, spare_nQJ = (self._like(scores_nQJ, which, scratch) for which in (1, 2))
@@ -68,13 +68,23 @@ class GroupBlocks:
                 bias.collect(grad_nQJ.view(self._rows, -1, *grad_nQJ.shape[1:]).sum(1), table_grads)
         return grad_q.mul_(self._scale), grad_k, grad_v
 
+    def _scratch(self, q_nLK: Tensor, v_nLV: Tensor, count: int) -> tuple[Scratch, Scratch]:
+        """For ``count`` blocks of pairs, and for one product of them."""
+        queries = min(self._length, self._sizes.queries)
+        keys = min(self._length, self._part(q_nLK.shape[0])) if self._weights.in_parts else self._length
+        widest = max(q_nLK.numel(), v_nLV.numel())
+        return Scratch(q_nLK, count, q_nLK.shape[0] * queries * (keys + 16)), Scratch(q_nLK, 1, widest)
+
+    def _part(self, n: int) -> int:
+        """How many keys at once, for any of the blocks of queries."""
+        return max(self._sizes.run, self._sizes.numbers // (n * self._sizes.queries))
+
     def _blocks(self, n: int) -> Iterator[tuple[slice, slice, bool]]:
         """``(queries, keys, first part of these queries)``."""
         for start in range(0, self._length, self._sizes.queries):
             stop = min(self._length, start + self._sizes.queries)
             low, high = self._sight.keys(start, stop)
-            part = max(self._sizes.run, self._sizes.numbers // (n * (stop - start)))
-            part = part if self._weights.in_parts else high - low
+            part = self._part(n) if self._weights.in_parts else high - low
             for key in range(low, high, part):
                 yield slice(start, stop), slice(key, min(high, key + part)), key == low
 
