@@ -13,7 +13,7 @@ from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
 from hpgr.nn.hstu_layer import HstuLayer
 from hpgr.nn.position import TimeAwarePosition
-from hpgr.nn.relative_bias import RelativeBias
+from hpgr.nn.relative_bias import BatchBias, RelativeBias
 from hpgr.ops.attention import MaskRule, attention
 
 
@@ -67,18 +67,18 @@ class HstuStates(nn.Module):
             values = values + self.position.for_history(history.user_offsets, history.time_ms, history.now_ms)
         values = self.dropout(values)
         asked_ms = next_time_ms(history) if self.config.query_time == "next" else history.time_ms
+        bias: BatchBias | None = None
         for depth in range(self.config.num_layers):
-            values = self._layer(depth, x.with_values(values), asked_ms, history.time_ms)
+            if self.biases is not None:
+                table = self.biases[depth]
+                assert isinstance(table, RelativeBias)
+                bias = table.on(bias) if bias is not None else table.between(asked_ms, history.time_ms, None)
+            values = self._layer(depth, x.with_values(values), bias)
         return x.with_values(values)
 
-    def _layer(self, depth: int, x: Jagged, query_time_ms: Tensor, key_time_ms: Tensor) -> Tensor:
+    def _layer(self, depth: int, x: Jagged, bias: BatchBias | None) -> Tensor:
         layer, pointwise = self.layers[depth], self.config.weights == "silu"
         assert isinstance(layer, HstuLayer)
-        bias = None
-        if self.biases is not None:
-            table = self.biases[depth]
-            assert isinstance(table, RelativeBias)
-            bias = table.between(query_time_ms, key_time_ms, None)
         u, q, k, v = layer.project(x.values)
         read = attention(
             q,

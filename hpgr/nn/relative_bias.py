@@ -6,14 +6,18 @@ shared by the heads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from hpgr.core.errors import ConfigError
+from hpgr.nn.relative_bias_blocks import Group, GroupedBias, Place
 from hpgr.ops.length_blocks import gathered
-from hpgr.ops.time_bucket import HSTU_BUCKETS, hstu_bucket
+from hpgr.ops.time_bucket import HSTU_BUCKETS, hstu_bucket_of_ms
+
+# Buckets of pairs are kept, a byte each, in rows up to this long: no more than a state of 64 floats an event.
+_REMEMBERED = 256
 
 
 class RelativeBias(nn.Module):
@@ -51,34 +55,53 @@ class RelativeBias(nn.Module):
 
         Raises: ValueError unless each query has one place.
         """
-        if query_at is None:
-            query_at = torch.arange(key_time_ms.shape[0], device=key_time_ms.device)
-        if query_at.shape != query_time_ms.shape:
+        placed = key_time_ms if query_at is None else query_at
+        if placed.shape != query_time_ms.shape:
             raise ValueError(
-                f"query_at {tuple(query_at.shape)} must have a row for each query {tuple(query_time_ms.shape)}"
+                f"query_at {tuple(placed.shape)} must have a row for each query {tuple(query_time_ms.shape)}"
             )
         return BatchBias(self.place, self.time, query_time_ms, key_time_ms, query_at)
+
+    def on(self, pairs: BatchBias) -> BatchBias:
+        """These tables on the pairs of another layer, whose buckets need not be found again."""
+        return replace(pairs, place=self.place, time=self.time)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchBias:
-    """A ``PairBias``: the tables, and the times and places of one batch; milliseconds."""
+    """A ``TabledBias``: the tables, and the times and places of one batch; milliseconds. No ``query_at``: its own row."""
 
     place: Tensor | None
     time: Tensor | None
     query_time_Q: Tensor
     key_time_T: Tensor
-    query_at_Q: Tensor
+    query_at_Q: Tensor | None
+    memory: dict[tuple[int, ...], dict[Place, Tensor]] = field(default_factory=dict)
 
     def of(self, query_rows: Tensor, key_rows: Tensor) -> Tensor:
         """The bias of each pair, in the broadcast shape of the rows."""
         delta_ms = self.query_time_Q[query_rows] - gathered(self.key_time_T, key_rows)
-        return self._looked_up(key_rows - self.query_at_Q[query_rows], delta_ms)
+        at = query_rows if self.query_at_Q is None else self.query_at_Q[query_rows]
+        return self._looked_up(key_rows - at, delta_ms)
 
     def own(self, query_rows: Tensor) -> Tensor:
         """The bias of a query with itself: no distance, no time."""
         nothing = torch.zeros_like(query_rows)
         return self._looked_up(nothing, nothing)
+
+    def tables(self) -> tuple[Tensor, ...]:
+        """The tables that there are."""
+        return tuple(table for table in (self.place, self.time) if table is not None)
+
+    def among(self, index_bL: Tensor) -> GroupedBias:
+        """For rows of events that are queries and keys at once."""
+        memory = None
+        if index_bL.shape[1] <= _REMEMBERED:
+            rows = (*index_bL[:, 0].tolist(), index_bL.shape[1])
+            memory = self.memory.setdefault(rows, {})
+        at_bL = None if self.query_at_Q is None else self.query_at_Q[index_bL]
+        times = (self.query_time_Q[index_bL].double(), self.key_time_T[index_bL].double())
+        return GroupedBias(self.place, self.time, Group(*times, index_bL, at_bL, memory))
 
     def _looked_up(self, ahead: Tensor, delta_ms: Tensor) -> Tensor:
         terms = []
@@ -86,5 +109,5 @@ class BatchBias:
             reach = self.place.shape[0] // 2
             terms.append(gathered(self.place, ahead.clamp(-reach, reach) + reach))
         if self.time is not None:
-            terms.append(gathered(self.time, hstu_bucket(delta_ms.double() / 1000)))
+            terms.append(gathered(self.time, hstu_bucket_of_ms(delta_ms)))
         return sum(terms[1:], terms[0])

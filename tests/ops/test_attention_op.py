@@ -4,13 +4,21 @@ import pytest
 import torch
 from torch import Tensor, autograd
 
-from hpgr.core.errors import ConfigError, UnknownNameError
+from hpgr.core.errors import ConfigError, UnknownNameError, UnsupportedError
 from hpgr.core.jagged import offsets_of
 from hpgr.nn.relative_bias import RelativeBias
-from hpgr.ops.attention import IMPLEMENTATIONS, MaskRule, attention
-from hpgr.ops.weighing import Kind
+from hpgr.ops.attention import IMPLEMENTATIONS, MaskRule, attention, implementation_for
+from hpgr.ops.attention.blocked import BlockSizes, attention_blocked
+from hpgr.ops.weighing import Kind, Weighing
 
 LENGTHS = [[0, 1, 7], [5], [3, 0, 0, 2], [], [20, 3, 9]]
+GENERAL = ["reference", "vectorised", "blocked"]
+# The usual blocks, one that parts keys, and one that holds several rows.
+SIZES = [
+    None,
+    BlockSizes(queries=4, numbers=64, run=2),
+    BlockSizes(queries=8, numbers=4096, run=4),
+]
 KINDS: list[tuple[Kind, float | None]] = [("silu", 8.0), ("softmax", None)]
 
 
@@ -36,7 +44,7 @@ def _rules(count: int) -> list[MaskRule]:
     ]
 
 
-@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+@pytest.mark.parametrize("impl", GENERAL)
 def test_two_events_by_hand(impl, close):
     q, k = torch.tensor([[[1.0]], [[2.0]]]), torch.tensor([[[1.0]], [[-1.0]]])
     v = torch.tensor([[[10.0, 1.0]], [[100.0, 2.0]]])
@@ -51,7 +59,7 @@ def test_two_events_by_hand(impl, close):
     close(soft[1, 0], torch.tensor([8.807971 + 11.920292, 0.8807971 + 0.2384058]))
 
 
-@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+@pytest.mark.parametrize("impl", GENERAL)
 def test_rules_by_hand(impl, close):
     """With q = 0, softmax weights are the mean over what is visible."""
     q = torch.zeros(4, 1, 1)
@@ -96,6 +104,117 @@ def test_vectorised_matches_the_reference_forward_and_backward(lengths, kind, no
         grads = (autograd.grad(out, leaves, up) for out in (got, want))
         for mine, theirs in zip(*grads):
             close(mine, theirs)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize(("kind", "normaliser"), KINDS)
+@pytest.mark.parametrize("lengths", [*LENGTHS, [33, 40, 38]], ids=str)
+def test_blocks_match_the_vectorised_path_forward_and_backward(lengths, kind, normaliser, sizes, close):
+    """The vectorised path is held to the reference above; it is fast enough to try every rule with every bias."""
+    *qkv, offsets = _inputs(lengths)
+    count = sum(lengths)
+    time_ms = (torch.rand(count, dtype=torch.float64) * 30).exp().long()
+    for bias in (None, {"num_positions": 4}, {"num_positions": None}, {"num_positions": 4, "time": False}):
+        tables = None if bias is None else RelativeBias.Config(**bias).build().double()
+        leaves = [*qkv, *(tables.parameters() if tables is not None else ())]
+        for rule in _rules(count):
+            weighing = Weighing(
+                kind=kind,
+                normaliser=normaliser,
+                scale=0.7,
+                bias=None if tables is None else tables.between(time_ms, time_ms, None),
+            )
+            got = attention_blocked(*qkv, offsets, rule, weighing, sizes)
+            want = IMPLEMENTATIONS["vectorised"](*qkv, offsets, rule, weighing)
+            close(got, want)
+            if not count:
+                continue
+            up = torch.randn_like(want)
+            for mine, theirs in zip(*(autograd.grad(out, leaves, up) for out in (got, want))):
+                close(mine, theirs)
+
+
+@pytest.mark.parametrize("lengths", [*LENGTHS, [150, 40, 38]], ids=str)
+def test_the_fused_kernel_matches_the_vectorised_path_forward_and_backward(lengths, close):
+    q, k, _, offsets = _inputs(lengths)
+    v = torch.randn_like(k, requires_grad=True)
+    how = {"weights": "softmax", "rule": MaskRule(), "scale": 0.7}
+    got, want = (attention(q, k, v, offsets, impl=impl, **how) for impl in ("fused", "vectorised"))
+    close(got, want)
+    if sum(lengths):
+        up = torch.randn_like(want)
+        for mine, theirs in zip(*(autograd.grad(out, (q, k, v), up) for out in (got, want))):
+            close(mine, theirs)
+
+
+def test_rows_of_several_usual_blocks_match(close):
+    *qkv, offsets = _inputs([300, 10, 140])
+    group_T = torch.arange(450) // 90
+    for rule in (MaskRule(), MaskRule(window=70), MaskRule(causal=False, group_T=group_T)):
+        how = {"weights": "silu", "rule": rule, "normaliser": 8.0}
+        got, want = (attention(*qkv, offsets, impl=impl, **how) for impl in ("blocked", "vectorised"))
+        close(got, want)
+        up = torch.randn_like(want)
+        for mine, theirs in zip(*(autograd.grad(out, qkv, up) for out in (got, want))):
+            close(mine, theirs)
+
+
+def test_queries_may_stand_elsewhere_than_their_keys(close):
+    *qkv, offsets = _inputs([9, 4])
+    time_ms = torch.arange(13) * 70_000
+    tables = RelativeBias.Config(num_positions=4).build().double()
+    bias = tables.between(time_ms + 5_000, time_ms, torch.randint(0, 13, (13,)))
+    how = {"weights": "silu", "rule": MaskRule(), "normaliser": 8.0, "bias": bias}
+    got, want = (attention(*qkv, offsets, impl=impl, **how) for impl in ("blocked", "vectorised"))
+    close(got, want)
+    up, leaves = torch.randn_like(want), [*qkv, tables.place, tables.time]
+    for mine, theirs in zip(*(autograd.grad(out, leaves, up) for out in (got, want))):
+        close(mine, theirs)
+
+
+def test_layers_that_share_pairs_have_their_own_tables(close):
+    *qkv, offsets = _inputs([9, 4, 9])
+    time_ms = torch.arange(22) * 70_000
+    first, second = (RelativeBias.Config(num_positions=4).build().double() for _ in range(2))
+    shared = first.between(time_ms, time_ms, None)
+    how = {"weights": "silu", "rule": MaskRule(), "normaliser": 8.0}
+    attention(*qkv, offsets, bias=shared, impl="blocked", **how)
+    assert shared.memory
+    got = attention(*qkv, offsets, bias=second.on(shared), impl="blocked", **how)
+    want = attention(*qkv, offsets, bias=second.between(time_ms, time_ms, None), impl="reference", **how)
+    close(got, want)
+    for mine, theirs in zip(*(autograd.grad(out.sum(), [second.place, second.time]) for out in (got, want))):
+        close(mine, theirs)
+
+
+def test_hidden_keys_are_not_even_computed():
+    """A number that would spoil every product with it is not touched outside its session and window."""
+    *qkv, offsets = _inputs([512], torch.float32)
+    k = qkv[1].detach().clone()
+    k[:256] = torch.nan
+    for rule in (MaskRule(causal=False, group_T=torch.arange(512) // 256), MaskRule(window=64)):
+        out = attention(qkv[0], k, qkv[2], offsets, weights="silu", rule=rule, normaliser=8.0, impl="blocked")
+        assert out[384:].isfinite().all()
+        assert out[:64].isnan().all()
+
+
+def test_auto_tells_what_it_runs():
+    q, k, v, _ = _inputs([2, 3])
+    bias = RelativeBias.Config().build().between(torch.zeros(5), torch.zeros(5), None)
+
+    class Plain:
+        def of(self, query_rows, key_rows):
+            return (query_rows - key_rows).double()
+
+        own = None
+
+    def ask(v, weights, rule=MaskRule(), bias=None):  # noqa: B008 - frozen
+        return implementation_for(q, v, weights=weights, rule=rule, bias=bias)
+
+    assert ask(k, "softmax") == "fused"
+    assert ask(v, "softmax") == ask(k, "silu") == ask(k, "softmax", bias=bias) == "blocked"
+    assert ask(k, "softmax", MaskRule(causal=False)) == ask(k, "softmax", MaskRule(window=3)) == "blocked"
+    assert ask(k, "silu", bias=Plain()) == "vectorised"
 
 
 @pytest.mark.parametrize(("kind", "normaliser"), KINDS)
@@ -147,6 +266,10 @@ def test_bad_input_is_named():
         run(weights="softmx")
     with pytest.raises(UnknownNameError, match=r"no implementation is named 'triton'"):
         run(impl="triton")
+    with pytest.raises(UnsupportedError, match=r"impl \(fused\) must be asked for causal softmax without window"):
+        run(impl="fused")
+    with pytest.raises(UnsupportedError, match=r"bias \(object\) must tell its tables for impl blocked; use vect"):
+        run(impl="blocked", bias=object())
     with pytest.raises(ConfigError, match=r"window \(0\) must be at least 1"):
         MaskRule(window=0)
     with pytest.raises(ValueError, match=r"group_T \(3,\) must have one value for each of the 5 events"):

@@ -4,13 +4,22 @@ import pytest
 import torch
 
 from hpgr.core.errors import ConfigError
-from hpgr.ops.time_bucket import HSTU_BUCKETS, hstu_bucket, log_bucket, sqrt_bucket
+from hpgr.ops.time_bucket import HSTU_BUCKETS, hstu_bucket, hstu_bucket_of_ms, log_bucket, sqrt_bucket
 
 
 def test_research_formula_of_hstu():
     delta_s = torch.tensor([0, 1, 2, 60, 3600, 86_400, 2_592_000, -60, 2**62])
     assert hstu_bucket(delta_s).tolist() == [0, 0, 2, 13, 27, 37, 49, 13, 128]
     assert hstu_bucket(delta_s.double()).max() < HSTU_BUCKETS
+
+
+def test_buckets_of_milliseconds_are_those_of_the_formula_at_every_border():
+    edges = (0.301 * torch.arange(104).double()).exp() * 1000
+    near = (edges.floor()[:, None] + torch.arange(-40, 41)).long()
+    near = near[(near < 2**53)]
+    drawn = torch.randint(0, 2**53 - 1, (20_000,)) >> torch.randint(0, 53, (20_000,))
+    for delta_ms in (near, -near, drawn, drawn.view(100, -1), torch.zeros(0, 3).long(), torch.tensor(5000)):
+        assert torch.equal(hstu_bucket_of_ms(delta_ms), hstu_bucket(delta_ms.double() / 1000))
 
 
 def test_log_buckets_split_every_doubling():

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from hpgr.ops.attention.block_bias import TabledBias
+from hpgr.ops.attention.blocked import attention_blocked
+from hpgr.ops.attention.fused import attention_fused, can_fuse
 from hpgr.ops.attention.mask_rule import MaskRule
 from hpgr.ops.attention.reference import attention_reference
 from hpgr.ops.attention.vectorised import attention_vectorised
 from hpgr.ops.choice import chosen
 from hpgr.ops.weighing import Kind, PairBias, Weighing, check_heads, check_offsets
 
-__all__ = ["IMPLEMENTATIONS", "MaskRule", "PairBias", "attention"]
+__all__ = ["IMPLEMENTATIONS", "MaskRule", "PairBias", "attention", "implementation_for"]
 
-IMPLEMENTATIONS = {"reference": attention_reference, "vectorised": attention_vectorised}
+IMPLEMENTATIONS = {
+    "reference": attention_reference,
+    "vectorised": attention_vectorised,
+    "blocked": attention_blocked,
+    "fused": attention_fused,
+}
 
 
 def attention(  # noqa: PLR0913 - tensors and the options that define the weights
@@ -40,10 +48,22 @@ def attention(  # noqa: PLR0913 - tensors and the options that define the weight
     ``k``'s. The normaliser is a constant: the result does not depend on padding, on the row's length or on other rows.
 
     Raises: ValueError for shapes that do not fit; ConfigError for a normaliser that the weights forbid;
-    UnknownNameError for weights or an implementation that do not exist.
+    UnknownNameError for weights or an implementation that do not exist; UnsupportedError for a named implementation
+    that does not know these weights, this rule or this bias.
     """
     check_heads(q_THK, k_THK, v_THK, same_rows=True)
     check_offsets("offsets", offsets_B1, q_THK.shape[0])
     rule.check(q_THK.shape[0])
     weighing = Weighing(kind=weights, normaliser=normaliser, scale=scale, bias=bias)
+    if impl == "auto":
+        impl = implementation_for(q_THK, v_THK, weights=weights, rule=rule, bias=bias)
     return IMPLEMENTATIONS[chosen(impl, IMPLEMENTATIONS)](q_THK, k_THK, v_THK, offsets_B1, rule, weighing)
+
+
+def implementation_for(q_THK: Tensor, v_THK: Tensor, *, weights: Kind, rule: MaskRule, bias: PairBias | None) -> str:
+    """What ``auto`` runs: on a CPU the fused kernel where it applies, else blocks; elsewhere the vectorised one."""
+    if q_THK.device.type != "cpu":
+        return "vectorised"
+    if can_fuse(weights, rule, bias) and q_THK.shape[2] == v_THK.shape[2]:
+        return "fused"
+    return "blocked" if bias is None or isinstance(bias, TabledBias) else "vectorised"

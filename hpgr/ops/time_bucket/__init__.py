@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import torch
 from torch import Tensor
 
 from hpgr.core.errors import ConfigError
@@ -20,6 +23,43 @@ def hstu_bucket(delta_s: Tensor) -> Tensor:
     [0, 0, 2, 13, 13]
     """
     return (delta_s.abs().clamp(min=1).double().log() / 0.301).floor().clamp(max=HSTU_BUCKETS - 1).long()
+
+
+def hstu_bucket_of_ms(delta_ms: Tensor) -> Tensor:
+    """int64: ``hstu_bucket(delta_ms / 1000)`` for whole milliseconds below 2**53, without a logarithm for each.
+
+    The leading bits of a float64 name a sixteenth of a power of two, in which at most one bucket begins.
+
+    >>> import torch
+    >>> hstu_bucket_of_ms(torch.tensor([0, 1000, 2000, 60_000, -60_000])).tolist()
+    [0, 0, 2, 13, 13]
+    """
+    next_S, border_S = _buckets_by_leading_bits(delta_ms.device)
+    delta = (delta_ms if delta_ms.is_floating_point() else delta_ms.double()).abs().double()
+    lines = delta.view(1, -1) if delta.ndim < 2 else delta.flatten(1)
+    step = lines.view(torch.int64) >> _CELL_BITS
+    bucket, border = (table.expand(lines.shape[0], -1).gather(1, step) for table in (next_S, border_S))
+    # The sign bit of what is missing to the border takes one bucket back.
+    below = lines.sub_(border).view(torch.int64).bitwise_right_shift_(63)
+    return bucket.add_(below).view(delta_ms.shape)
+
+
+# A float64 without its last 48 bits: sign, exponent and four bits of the fraction.
+_CELL_BITS = 48
+
+
+@lru_cache(maxsize=4)
+def _buckets_by_leading_bits(device: torch.device) -> tuple[Tensor, Tensor]:
+    """``(next, border)`` of each sixteenth: the bucket at its start and one more, and where that one begins; infinity
+    where it begins later."""
+    start_S = (torch.arange(2047 << 4) << _CELL_BITS).view(torch.float64)
+    first_S = hstu_bucket(start_S / 1000)
+    bucket_N = torch.arange(1, HSTU_BUCKETS)
+    edge_N = (0.301 * bucket_N.double()).exp() * 1000
+    near = edge_N.floor()[:, None] + torch.arange(-32, 33)
+    begins_N = near.masked_fill(hstu_bucket(near / 1000) < bucket_N[:, None], torch.inf).amin(1)
+    border_S = torch.cat([begins_N, begins_N.new_tensor([torch.inf])])[first_S]
+    return (first_S + 1).to(device), border_S.to(device)
 
 
 def log_bucket(delta: Tensor, *, num_buckets: int, first: float, per_doubling: int = 2) -> Tensor:
