@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hpgr.ops.candidate_attention.reading import Reading
@@ -28,15 +29,30 @@ def candidate_attention_vectorised(reading: Reading, weighing: Weighing) -> Tens
 
 
 def _read_lists(reading: Reading, weighing: Weighing, rows_CW: Tensor, gate_CW: Tensor) -> Tensor:
-    """The candidate's own column becomes one more listed row, after all rows of the history."""
+    rows_CW = _earlier(reading, rows_CW)
+    if weighing.kind == "silu":
+        listed_CHV = listed_attention_vectorised(
+            reading.q_CHK, reading.k_THK, reading.v_THK, rows_CW, gate_CW, weighing
+        )
+        return listed_CHV + _own(reading, weighing)
+    # A softmax shares one between the list and the candidate's own column, which becomes a row after all of the history.
     num_events = reading.k_THK.shape[0]
     own_C1 = num_events + torch.arange(rows_CW.shape[0], device=rows_CW.device)[:, None]
-    rows_CW = torch.cat([_earlier(reading, rows_CW), own_C1], 1)
+    rows_CW = torch.cat([rows_CW, own_C1], 1)
     gate_CW = torch.cat([gate_CW, torch.ones_like(own_C1, dtype=gate_CW.dtype)], 1)
     k, v = torch.cat([reading.k_THK, reading.own_k_CHK]), torch.cat([reading.v_THK, reading.own_v_CHK])
     if weighing.bias is not None:
         weighing = replace(weighing, bias=_OwnAppended(weighing.bias, num_events))
     return listed_attention_vectorised(reading.q_CHK, k, v, rows_CW, gate_CW, weighing)
+
+
+def _own(reading: Reading, weighing: Weighing) -> Tensor:
+    """``[C, H, V]``: what silu weights read in the candidate's own column."""
+    scores_CH1 = (reading.q_CHK * reading.own_k_CHK).sum(-1, keepdim=True) * weighing.scale
+    if weighing.bias is not None:
+        query_C = torch.arange(scores_CH1.shape[0], device=scores_CH1.device)
+        scores_CH1 = scores_CH1 + weighing.bias.own(query_C)[:, None, None]
+    return F.silu(scores_CH1) * (reading.own_v_CHK / weighing.divisor)
 
 
 def _earlier(reading: Reading, rows_CW: Tensor) -> Tensor:
