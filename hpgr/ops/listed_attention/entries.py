@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -46,19 +47,15 @@ class Entries:
         more = -(-self.row_E.shape[0] // max(1, num_queries)) - self.num_rows
         if more > 0:
             k_HTK = F.pad(k_HTK, (0, 0, 0, more))
-        with warnings.catch_warnings():
-            # torch calls compressed rows beta at their first use.
-            warnings.simplefilter("ignore", UserWarning)
-            pairs = torch.sparse_csr_tensor(
-                self.offsets_N1,
-                self.row_E,
-                q_HNK.new_zeros(self.row_E.shape[0]),
-                size=(num_queries, k_HTK.shape[1]),
-                check_invariants=False,
-            )
-            return torch.stack(
-                [torch.sparse.sampled_addmm(pairs, q, k.T, beta=0.0).values() for q, k in zip(q_HNK, k_HTK)]
-            )
+        _told_once()
+        pairs = torch.sparse_csr_tensor(
+            self.offsets_N1,
+            self.row_E,
+            q_HNK.new_zeros(self.row_E.shape[0]),
+            size=(num_queries, k_HTK.shape[1]),
+            check_invariants=False,
+        )
+        return torch.stack([torch.sparse.sampled_addmm(pairs, q, k.T, beta=0.0).values() for q, k in zip(q_HNK, k_HTK)])
 
     def sums(self, weight_HE: Tensor, v_HTV: Tensor) -> Tensor:
         """``[H, N, V]``: the weighted sum of the rows of each query."""
@@ -70,6 +67,14 @@ class Entries:
                 for w, v in zip(weight_HE, v_HTV)
             ]
         )
+
+
+@cache
+def _told_once() -> None:
+    """Let torch say in silence, at their first use in a process, that compressed rows are beta."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.empty(0, dtype=torch.int64), torch.empty(0), size=(1, 1))
 
 
 class EntryProducts(torch.autograd.Function):
