@@ -32,6 +32,10 @@ class Memory:
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
 
+    def by_head(self) -> Memory:
+        """The same, laid out so that the keys of a head lie together and reading them copies nothing."""
+        return Memory(*(tuple(_by_head(x_THK) for x_THK in kept) for kept in (self.keys, self.values)))
+
 
 class HstuEncoder(nn.Module):
     """Candidate states ``[C, D]``; ``forward`` is ``read(remember(...))``, and the memory can be kept between requests."""
@@ -113,6 +117,40 @@ class HstuEncoder(nn.Module):
             x = x.with_values(layer.finish(read, u, x.values))
         return Memory(tuple(keys), tuple(values))
 
+    def extend(self, memory: Memory, x_1D: Tensor, history: History, signal: Signal) -> Memory:
+        """The memory of one user's ``history``, from the memory without its newest event and that event's token."""
+        at = history.num_events - 1
+        before, one = history.user_offsets.new_tensor([0, at]), history.user_offsets.new_tensor([0, 1])
+        listed = bias = None
+        if self.config.rows is not None:
+            rows_1W, gate_1W = self.config.rows.newest(signal.history_TD, history.session_offsets)
+            # The event itself is read as a candidate reads itself, in its own column.
+            listed = rows_1W.masked_fill(rows_1W == at, -1), gate_1W.masked_fill(rows_1W == at, 0.0)
+        if self.bias is not None:
+            bias = self.bias.between(history.time_ms[at:], history.time_ms[:at], before[1:])
+        keys, values = [], []
+        for depth, (layer, old_k, old_v) in enumerate(zip(self._stack(), memory.keys, memory.values)):
+            u, q, k, v = layer.project(x_1D)
+            keys.append(_longer(old_k, k))
+            values.append(_longer(old_v, v))
+            if depth + 1 < self.config.num_layers:
+                read = candidate_attention(
+                    q,
+                    old_k,
+                    old_v,
+                    k,
+                    v,
+                    before,
+                    one,
+                    weights="silu",
+                    normaliser=layer.normaliser,
+                    scale=layer.scale,
+                    bias=bias,
+                    listed=listed,
+                )
+                x_1D = layer.finish(read, u, x_1D)
+        return Memory(tuple(keys), tuple(values))
+
     def read(
         self, memory: Memory, x_candidates: Jagged, history: History, candidates: Candidates, signal: Signal
     ) -> Tensor:
@@ -179,3 +217,11 @@ class HstuEncoder(nn.Module):
             return None
         stands_after = history.user_offsets[1:][candidates.user_of_candidate()]
         return self.bias.between(candidates.time_ms, history.time_ms, stands_after)
+
+
+def _by_head(x_THK: Tensor) -> Tensor:
+    return x_THK.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+def _longer(old_THK: Tensor, new_1HK: Tensor) -> Tensor:
+    return torch.cat([old_THK.transpose(0, 1), new_1HK.transpose(0, 1)], 1).transpose(0, 1)

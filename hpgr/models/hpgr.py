@@ -14,6 +14,7 @@ from hpgr.frames.two_stage import TwoStageRecommender
 from hpgr.items.id_embedding import IdEmbedding
 from hpgr.nn.head import Head
 from hpgr.nn.hstu_layer import HstuLayer
+from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.preference import PreferenceSelector
 from hpgr.nn.relative_bias import RelativeBias
 from hpgr.nn.transformer_layer import TransformerLayer
@@ -65,3 +66,18 @@ def hpgr(
         features=FEATURES,
     )
     return replace(config, ranker=ranker, inherit=("items=items",))
+
+
+@MODELS.register("hpgr-live")
+def hpgr_live(
+    *, dim: int = 64, num_heads: int = 2, num_layers: int = 2, dropout: float = 0.2, k: int = 16, sigma: float = 0.5
+) -> TwoStageRecommender.Config:
+    """For live events: an event's token never changes later, and candidates read only what they prefer."""
+    config = hpgr(dim=dim, num_heads=num_heads, num_layers=num_layers, dropout=dropout, k=k, sigma=sigma)
+    place = TimeAwarePosition.Config(order="from_start", clock="previous")
+    ranker = replace(
+        config.ranker,
+        trunk=SessionTrunk.Config(position=place),
+        encoder=replace(config.ranker.encoder, gate="multiplicative", bias=RelativeBias.Config()),
+    )
+    return replace(config, ranker=ranker)

@@ -11,7 +11,7 @@ from hpgr.ops.length_blocks import gathered, length_blocks, padded_index
 
 # Scores of one block: they stay in a core's cache between their product and the choice.
 _SCORES = 1 << 18
-_PLACE = 0xFFFFFFFF
+PLACE = 0xFFFFFFFF
 # The upper half of an order for a score of minus infinity: there is no such event.
 _NOTHING = -0x7F800001
 
@@ -64,16 +64,16 @@ class _Keys:
         if count > k:
             # Whoever is among the k highest stands in one of the k groups with the highest maxima.
             top_bcN = scores_bcL.unflatten(2, (self.group, count)).amax(2)
-            group_bcJ = _ranked(top_bcN, group_bcJ).topk(k, sorted=False).values & _PLACE
+            group_bcJ = ranked(top_bcN, group_bcJ).topk(k, sorted=False).values & PLACE
         turn_R1 = torch.arange(self.group, device=scores_bcL.device)[:, None]
         place_bcP = (group_bcJ[..., None, :] * self.group + turn_R1).flatten(-2)
         if count > k:
             scores_bcL = scores_bcL.gather(2, (turn_R1 * count + group_bcJ[..., None, :]).flatten(-2))
-        best_bcK = _ranked(scores_bcL, place_bcP).topk(min(k, scores_bcL.shape[2])).values
-        return (best_bcK & _PLACE).masked_fill((best_bcK >> 32) == _NOTHING, -1)
+        best_bcK = ranked(scores_bcL, place_bcP).topk(min(k, scores_bcL.shape[2])).values
+        return (best_bcK & PLACE).masked_fill((best_bcK >> 32) == _NOTHING, -1)
 
 
-def _ranked(score: Tensor, place: Tensor) -> Tensor:
+def ranked(score: Tensor, place: Tensor) -> Tensor:
     """int64 that order as the float32 scores do, and of equal scores as the places; the places are the low half."""
     bits = (score + 0.0).view(torch.int32).long()
     return ((bits ^ ((bits >> 31) & 0x7FFFFFFF)) << 32) | place
