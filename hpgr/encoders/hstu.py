@@ -21,8 +21,8 @@ from hpgr.nn.preference import PreferenceSelector
 from hpgr.nn.relative_bias import RelativeBias
 from hpgr.nn.session_rows import SessionRows
 from hpgr.ops.attention import MaskRule, PairBias, attention
+from hpgr.ops.block_attention import block_attention
 from hpgr.ops.candidate_attention import candidate_attention
-from hpgr.ops.listed_attention import listed_attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,9 @@ class HstuEncoder(nn.Module):
     def remember(self, x: Jagged, history: History, signal: Signal) -> Memory:
         """Run the history rows; they never depend on candidates."""
         keys, values = [], []
-        listed = None
+        blocks = None
         if self.config.rows is not None:
-            listed = self.config.rows(signal.history_TD, history.user_offsets, history.session_offsets)
+            blocks = self.config.rows.blocks(signal.history_TD, history.user_offsets, history.session_offsets)
         bias = self.bias.between(history.time_ms, history.time_ms, None) if self.bias is not None else None
         for depth, layer in enumerate(self._stack()):
             u, q, k, v = layer.project(x.values)
@@ -97,7 +97,7 @@ class HstuEncoder(nn.Module):
             values.append(v)
             if depth + 1 == self.config.num_layers:
                 break
-            if listed is None:
+            if blocks is None:
                 rule = MaskRule(causal=True)
                 read = attention(
                     q,
@@ -111,8 +111,9 @@ class HstuEncoder(nn.Module):
                     bias=bias,
                 )
             else:
-                read = listed_attention(
-                    q, k, v, *listed, weights="silu", normaliser=layer.normaliser, scale=layer.scale
+                lists = blocks.rows_PW, blocks.visible_NW
+                read = block_attention(
+                    q, k, v, blocks.offsets_P1, lists, normaliser=layer.normaliser, scale=layer.scale
                 )
             x = x.with_values(layer.finish(read, u, x.values))
         return Memory(tuple(keys), tuple(values))

@@ -46,9 +46,11 @@ def _summed(
     at_CK = reach + F.pad(row_CK.diff(dim=1).clamp(max=apart), (1, 0)).cumsum(1)
     size = rows_CK.shape[1] * apart
     impulse_CP = weight_CK.new_zeros((rows_CK.shape[0], size)).scatter_add(1, at_CK, weight_CK.gather(1, order_CK))
-    step = torch.arange(-reach, reach + 1, device=rows_CK.device).to(weight_CK.dtype)
-    with torch.autocast(weight_CK.device.type, enabled=False):
-        gate_CP = F.conv1d(impulse_CP[:, None], bump.height(step)[None, None], padding=reach).squeeze(1)
+    height_R = bump.height(torch.arange(reach + 1, device=rows_CK.device).to(weight_CK.dtype))
+    gate_CP, padded_CP = impulse_CP, F.pad(impulse_CP, (reach, reach))
+    for step in range(1, reach + 1):
+        aside_CP = padded_CP[:, reach - step : reach - step + size] + padded_CP[:, reach + step : reach + step + size]
+        gate_CP = torch.addcmul(gate_CP, aside_CP, height_R[step])
     # How far the axis lies from the rows grows where a gap was cut, at the next centre's first place.
     shift_CK = row_CK - at_CK
     grown_CK = torch.cat([shift_CK[:, :1], shift_CK.diff(dim=1)], 1)
