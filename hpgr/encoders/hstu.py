@@ -16,6 +16,7 @@ from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
 from hpgr.encoders import Signal
+from hpgr.encoders.hstu_memory import Memory, longer
 from hpgr.nn.hstu_layer import HstuLayer
 from hpgr.nn.preference import PreferenceSelector
 from hpgr.nn.relative_bias import RelativeBias
@@ -23,18 +24,6 @@ from hpgr.nn.session_rows import SessionRows
 from hpgr.ops.attention import MaskRule, PairBias, attention
 from hpgr.ops.block_attention import block_attention
 from hpgr.ops.candidate_attention import candidate_attention
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """A history as candidates read it: keys and values ``[T, H, K]`` of every layer."""
-
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
-
-    def by_head(self) -> Memory:
-        """The same, laid out so that the keys of a head lie together and reading them copies nothing."""
-        return Memory(*(tuple(_by_head(x_THK) for x_THK in kept) for kept in (self.keys, self.values)))
 
 
 class HstuEncoder(nn.Module):
@@ -132,8 +121,8 @@ class HstuEncoder(nn.Module):
         keys, values = [], []
         for depth, (layer, old_k, old_v) in enumerate(zip(self._stack(), memory.keys, memory.values)):
             u, q, k, v = layer.project(x_1D)
-            keys.append(_longer(old_k, k))
-            values.append(_longer(old_v, v))
+            keys.append(longer(old_k, k))
+            values.append(longer(old_v, v))
             if depth + 1 < self.config.num_layers:
                 read = candidate_attention(
                     q,
@@ -218,11 +207,3 @@ class HstuEncoder(nn.Module):
             return None
         stands_after = history.user_offsets[1:][candidates.user_of_candidate()]
         return self.bias.between(candidates.time_ms, history.time_ms, stands_after)
-
-
-def _by_head(x_THK: Tensor) -> Tensor:
-    return x_THK.transpose(0, 1).contiguous().transpose(0, 1)
-
-
-def _longer(old_THK: Tensor, new_1HK: Tensor) -> Tensor:
-    return torch.cat([old_THK.transpose(0, 1), new_1HK.transpose(0, 1)], 1).transpose(0, 1)

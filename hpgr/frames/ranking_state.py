@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import DataError
-from hpgr.encoders.hstu import Memory
+from hpgr.encoders.hstu_memory import Memory
 
 _COLUMNS = ("item_idx", "time_ms", "action", "user_offsets", "session_offsets", "now_ms", "session_open")
 
