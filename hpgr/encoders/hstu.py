@@ -24,6 +24,7 @@ from hpgr.nn.session_rows import SessionRows
 from hpgr.ops.attention import MaskRule, PairBias, attention
 from hpgr.ops.block_attention import block_attention
 from hpgr.ops.candidate_attention import candidate_attention
+from hpgr.ops.listed_attention import Lists
 
 
 class HstuEncoder(nn.Module):
@@ -146,10 +147,12 @@ class HstuEncoder(nn.Module):
     ) -> Tensor:
         """Run the candidate rows against a remembered history: ``[C, D]``."""
         x_CD = x_candidates.values
-        rows = self.selected(history, candidates, signal)
+        rows, bias = self.selected(history, candidates, signal), self._candidate_bias(history, candidates)
         for depth, layer in enumerate(self._stack()):
             u, q, k, v = layer.project(x_CD)
-            attended = self._read_layer(depth, (q, k, v), memory, (history, candidates), rows)
+            attended = self._read_layer(
+                depth, (q, k, v), memory, (history.user_offsets, candidates.offsets), (rows, bias)
+            )
             x_CD = layer.finish(attended, u, x_CD)
         return self.norm(x_CD)
 
@@ -157,7 +160,7 @@ class HstuEncoder(nn.Module):
         """``(rows_CW, gate_CW)``: the history events each candidate prefers and their weights; None when dense."""
         if self.selector is None:
             return None
-        return self.selector(
+        chosen = self.selector(
             signal.candidates_CD,
             signal.history_TD,
             history.user_offsets,
@@ -165,16 +168,17 @@ class HstuEncoder(nn.Module):
             cold_C=signal.cold_C,
             session_T=history.session_of_event(),
         )
+        return Lists(chosen)
 
     def _read_layer(
         self,
         depth: int,
         own: tuple[Tensor, Tensor, Tensor],
         memory: Memory,
-        batch: tuple[History, Candidates],
-        rows: tuple[Tensor, Tensor] | None,
+        offsets: tuple[Tensor, Tensor],
+        reading: tuple[tuple[Tensor, Tensor] | None, PairBias | None],
     ) -> Tensor:
-        (q, k, v), (history, candidates), layer = own, batch, self._stack()[depth]
+        (q, k, v), (rows, bias), layer = own, reading, self._stack()[depth]
         listed = boost = None
         if not self.config.read_history:
             nothing = torch.full((q.shape[0], 1), -1, device=q.device)
@@ -189,12 +193,11 @@ class HstuEncoder(nn.Module):
             memory.values[depth],
             k,
             v,
-            history.user_offsets,
-            candidates.offsets,
+            *offsets,
             weights="silu",
             normaliser=layer.normaliser,
             scale=layer.scale,
-            bias=self._candidate_bias(history, candidates),
+            bias=bias,
             listed=listed,
             boost=boost,
         )

@@ -8,33 +8,34 @@ import torch
 from torch import Tensor
 
 from hpgr.ops.candidate_attention.dense import read_all
-from hpgr.ops.candidate_attention.reading import Reading
+from hpgr.ops.candidate_attention.reading import Listed, Reading
 from hpgr.ops.length_blocks import gathered
-from hpgr.ops.listed_attention.vectorised import listed_attention_vectorised
+from hpgr.ops.listed_attention.entries import Lists
+from hpgr.ops.listed_attention.vectorised import read_lists
 from hpgr.ops.weighing import PairBias, Weighing
 
 
 def candidate_attention_vectorised(reading: Reading, weighing: Weighing) -> Tensor:
     """See ``candidate_attention``."""
     if reading.listed is not None:
-        return _read_lists(reading, weighing, *reading.listed)
+        return _read_lists(reading, weighing, reading.listed)
     dense_CHV = read_all(reading, weighing)
     if reading.boost is None:
         return dense_CHV
     # A ⊙ (1 + beta G) V = A V + beta (A ⊙ G) V: the second term reads the lists only.
     rows_CW, gate_CW, beta_H = reading.boost
-    rows_CW = _earlier(reading, rows_CW)
-    listed_CHV = listed_attention_vectorised(reading.q_CHK, reading.k_THK, reading.v_THK, rows_CW, gate_CW, weighing)
+    lists = Lists((_earlier(reading, rows_CW), gate_CW))
+    listed_CHV = read_lists(reading.q_CHK, reading.k_THK, reading.v_THK, lists, weighing)
     return dense_CHV + beta_H[:, None] * listed_CHV
 
 
-def _read_lists(reading: Reading, weighing: Weighing, rows_CW: Tensor, gate_CW: Tensor) -> Tensor:
-    rows_CW = _earlier(reading, rows_CW)
+def _read_lists(reading: Reading, weighing: Weighing, listed: Listed) -> Tensor:
+    (rows_CW, gate_CW), timed = listed, reading.key_time_T is not None
+    if timed:
+        rows_CW = _earlier(reading, rows_CW)
     if weighing.kind == "silu":
-        listed_CHV = listed_attention_vectorised(
-            reading.q_CHK, reading.k_THK, reading.v_THK, rows_CW, gate_CW, weighing
-        )
-        return listed_CHV + reading.own(weighing)
+        lists = listed if isinstance(listed, Lists) and not timed else Lists((rows_CW, gate_CW))
+        return read_lists(reading.q_CHK, reading.k_THK, reading.v_THK, lists, weighing) + reading.own(weighing)
     # A softmax shares one between the list and the candidate's own column, which becomes a row after all of the history.
     num_events = reading.k_THK.shape[0]
     own_C1 = num_events + torch.arange(rows_CW.shape[0], device=rows_CW.device)[:, None]
@@ -43,7 +44,7 @@ def _read_lists(reading: Reading, weighing: Weighing, rows_CW: Tensor, gate_CW: 
     k, v = torch.cat([reading.k_THK, reading.own_k_CHK]), torch.cat([reading.v_THK, reading.own_v_CHK])
     if weighing.bias is not None:
         weighing = replace(weighing, bias=_OwnAppended(weighing.bias, num_events))
-    return listed_attention_vectorised(reading.q_CHK, k, v, rows_CW, gate_CW, weighing)
+    return read_lists(reading.q_CHK, k, v, Lists((rows_CW, gate_CW)), weighing)
 
 
 def _earlier(reading: Reading, rows_CW: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from hpgr.ops.weighing import PairBias
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entries:
@@ -67,6 +69,26 @@ class Entries:
                 for w, v in zip(weight_HE, v_HTV)
             ]
         )
+
+
+class Lists(tuple[Tensor, Tensor]):
+    """``(rows_NW, gate_NW)``, -1 for nothing; layers that read the same lists work out their entries once."""
+
+    _kept: tuple[int, Entries, Tensor] | None = None
+    _bias: tuple[PairBias, Tensor] | None = None
+
+    def entries(self, num_rows: int) -> tuple[Entries, Tensor]:
+        """The entries, and the gate of each."""
+        if self._kept is None or self._kept[0] != num_rows:
+            entries, place_E = Entries.of(self[0], num_rows)
+            self._kept, self._bias = (num_rows, entries, self[1].flatten().index_select(0, place_E)), None
+        return self._kept[1], self._kept[2]
+
+    def bias_E(self, bias: PairBias, entries: Entries) -> Tensor:
+        """The bias of each entry."""
+        if self._bias is None or self._bias[0] is not bias:
+            self._bias = bias, bias.of(entries.query_E(), entries.row_E)
+        return self._bias[1]
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 LENGTH = 4032.0
@@ -15,5 +14,6 @@ _WHOLE = 1.5 * 2**52
 
 def on_grid(x_TD: Tensor) -> Tensor:
     """``[T, D]`` float32 integers: each vector's direction, ``LENGTH`` long, rounded; zeros for a vector of zeros."""
-    steps_TD = F.normalize(x_TD.double(), dim=-1, eps=1e-12) * LENGTH
-    return ((steps_TD + _WHOLE) - _WHOLE).to(torch.float32)
+    exact_TD = x_TD.detach().double()
+    longer_T1 = LENGTH / torch.linalg.vector_norm(exact_TD, dim=-1, keepdim=True).clamp(min=1e-12)
+    return (exact_TD * longer_T1).add_(_WHOLE).sub_(_WHOLE).to(torch.float32)

@@ -26,5 +26,5 @@ def nearest_positions_reference(
 def _score(query_D: Tensor, key_D: Tensor, cosine: bool) -> float:
     q, k = query_D.double(), key_D.double()
     if cosine:
-        q, k = ((x / x.norm().clamp(min=1e-12) * LENGTH).round() for x in (q, k))
+        q, k = ((x * (LENGTH / x.norm().clamp(min=1e-12))).round() for x in (q, k))
     return (q * k).sum().float().item()
