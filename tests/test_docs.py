@@ -30,7 +30,7 @@ CARDS = {
     "esasrec": ("esasrec",),
     "gru4rec": ("gru4rec", "gru4rec-bprmax"),
     "gsasrec": ("gsasrec",),
-    "hpgr": ("hpgr", "hpgr-paper"),
+    "hpgr": ("hpgr", "hpgr-live", "hpgr-paper"),
     "hstu": ("hstu", "hstu-large", "hstu-ranker"),
     "lightgbm": ("lightgbm",),
     "mtgr": ("mtgr",),

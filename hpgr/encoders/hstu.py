@@ -16,21 +16,15 @@ from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
 from hpgr.encoders import Signal
+from hpgr.encoders.hstu_memory import Memory, longer
 from hpgr.nn.hstu_layer import HstuLayer
 from hpgr.nn.preference import PreferenceSelector
 from hpgr.nn.relative_bias import RelativeBias
 from hpgr.nn.session_rows import SessionRows
 from hpgr.ops.attention import MaskRule, PairBias, attention
+from hpgr.ops.block_attention import block_attention
 from hpgr.ops.candidate_attention import candidate_attention
-from hpgr.ops.listed_attention import listed_attention
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """A history as candidates read it: keys and values ``[T, H, K]`` of every layer."""
-
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
+from hpgr.ops.listed_attention import Lists
 
 
 class HstuEncoder(nn.Module):
@@ -83,9 +77,9 @@ class HstuEncoder(nn.Module):
     def remember(self, x: Jagged, history: History, signal: Signal) -> Memory:
         """Run the history rows; they never depend on candidates."""
         keys, values = [], []
-        listed = None
+        blocks = None
         if self.config.rows is not None:
-            listed = self.config.rows(signal.history_TD, history.user_offsets, history.session_offsets)
+            blocks = self.config.rows.blocks(signal.history_TD, history.user_offsets, history.session_offsets)
         bias = self.bias.between(history.time_ms, history.time_ms, None) if self.bias is not None else None
         for depth, layer in enumerate(self._stack()):
             u, q, k, v = layer.project(x.values)
@@ -93,7 +87,7 @@ class HstuEncoder(nn.Module):
             values.append(v)
             if depth + 1 == self.config.num_layers:
                 break
-            if listed is None:
+            if blocks is None:
                 rule = MaskRule(causal=True)
                 read = attention(
                     q,
@@ -107,10 +101,45 @@ class HstuEncoder(nn.Module):
                     bias=bias,
                 )
             else:
-                read = listed_attention(
-                    q, k, v, *listed, weights="silu", normaliser=layer.normaliser, scale=layer.scale
+                lists = blocks.rows_PW, blocks.visible_NW
+                read = block_attention(
+                    q, k, v, blocks.offsets_P1, lists, normaliser=layer.normaliser, scale=layer.scale
                 )
             x = x.with_values(layer.finish(read, u, x.values))
+        return Memory(tuple(keys), tuple(values))
+
+    def extend(self, memory: Memory, x_1D: Tensor, history: History, signal: Signal) -> Memory:
+        """The memory of one user's ``history``, from the memory without its newest event and that event's token."""
+        at = history.num_events - 1
+        before, one = history.user_offsets.new_tensor([0, at]), history.user_offsets.new_tensor([0, 1])
+        listed = bias = None
+        if self.config.rows is not None:
+            rows_1W, gate_1W = self.config.rows.newest(signal.history_TD, history.session_offsets)
+            # The event itself is read as a candidate reads itself, in its own column.
+            listed = rows_1W.masked_fill(rows_1W == at, -1), gate_1W.masked_fill(rows_1W == at, 0.0)
+        if self.bias is not None:
+            bias = self.bias.between(history.time_ms[at:], history.time_ms[:at], before[1:])
+        keys, values = [], []
+        for depth, (layer, old_k, old_v) in enumerate(zip(self._stack(), memory.keys, memory.values)):
+            u, q, k, v = layer.project(x_1D)
+            keys.append(longer(old_k, k))
+            values.append(longer(old_v, v))
+            if depth + 1 < self.config.num_layers:
+                read = candidate_attention(
+                    q,
+                    old_k,
+                    old_v,
+                    k,
+                    v,
+                    before,
+                    one,
+                    weights="silu",
+                    normaliser=layer.normaliser,
+                    scale=layer.scale,
+                    bias=bias,
+                    listed=listed,
+                )
+                x_1D = layer.finish(read, u, x_1D)
         return Memory(tuple(keys), tuple(values))
 
     def read(
@@ -118,10 +147,12 @@ class HstuEncoder(nn.Module):
     ) -> Tensor:
         """Run the candidate rows against a remembered history: ``[C, D]``."""
         x_CD = x_candidates.values
-        rows = self.selected(history, candidates, signal)
+        rows, bias = self.selected(history, candidates, signal), self._candidate_bias(history, candidates)
         for depth, layer in enumerate(self._stack()):
             u, q, k, v = layer.project(x_CD)
-            attended = self._read_layer(depth, (q, k, v), memory, (history, candidates), rows)
+            attended = self._read_layer(
+                depth, (q, k, v), memory, (history.user_offsets, candidates.offsets), (rows, bias)
+            )
             x_CD = layer.finish(attended, u, x_CD)
         return self.norm(x_CD)
 
@@ -129,7 +160,7 @@ class HstuEncoder(nn.Module):
         """``(rows_CW, gate_CW)``: the history events each candidate prefers and their weights; None when dense."""
         if self.selector is None:
             return None
-        return self.selector(
+        chosen = self.selector(
             signal.candidates_CD,
             signal.history_TD,
             history.user_offsets,
@@ -137,16 +168,17 @@ class HstuEncoder(nn.Module):
             cold_C=signal.cold_C,
             session_T=history.session_of_event(),
         )
+        return Lists(chosen)
 
     def _read_layer(
         self,
         depth: int,
         own: tuple[Tensor, Tensor, Tensor],
         memory: Memory,
-        batch: tuple[History, Candidates],
-        rows: tuple[Tensor, Tensor] | None,
+        offsets: tuple[Tensor, Tensor],
+        reading: tuple[tuple[Tensor, Tensor] | None, PairBias | None],
     ) -> Tensor:
-        (q, k, v), (history, candidates), layer = own, batch, self._stack()[depth]
+        (q, k, v), (rows, bias), layer = own, reading, self._stack()[depth]
         listed = boost = None
         if not self.config.read_history:
             nothing = torch.full((q.shape[0], 1), -1, device=q.device)
@@ -161,12 +193,11 @@ class HstuEncoder(nn.Module):
             memory.values[depth],
             k,
             v,
-            history.user_offsets,
-            candidates.offsets,
+            *offsets,
             weights="silu",
             normaliser=layer.normaliser,
             scale=layer.scale,
-            bias=self._candidate_bias(history, candidates),
+            bias=bias,
             listed=listed,
             boost=boost,
         )

@@ -110,6 +110,10 @@ class MtgrEncoder(nn.Module):
             x_CD = layer.finish(attended, u, x_CD, domain_C)
         return self.norm(x_CD)
 
+    def why_not_kept(self) -> str:
+        """Why its memory serves one request: the tokens of a request, and what is real-time in it, belong to its moment."""
+        return "its request tokens and its real-time window belong to one moment, and long-term events read later ones"
+
     def _packed(self, x: Jagged, history: History) -> tuple[Tensor, Packing]:
         num_request = 0 if self.request is None else self.request.NUM_TOKENS
         packing = Packing.of(history, num_request, self._window_starts(history), timed=self.config.dynamic_mask)

@@ -110,6 +110,6 @@ class MtgrTrunk(nn.Module):
         bucket_T = log_bucket(age_ms_T, num_buckets=self.config.num_time_buckets, first=1000)
         return x.with_values(self.of_event(x.values + self.age(bucket_T)))
 
-    def for_candidates(self, x_CD: Tensor) -> Tensor:
-        """``[C, D]``."""
+    def for_candidates(self, x_CD: Tensor, waited_ms_C: Tensor) -> Tensor:
+        """``[C, D]``; how long ago the newest event was, ``waited_ms_C``, is not read."""
         return self.of_candidate(x_CD)

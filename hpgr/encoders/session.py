@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from hpgr.core.batch import History
-from hpgr.core.errors import ConfigError
+from hpgr.core.errors import ConfigError, UnsupportedError
 from hpgr.core.jagged import Jagged
 from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.session_fusion import SessionFusion
@@ -116,6 +116,22 @@ class SessionTrunk(nn.Module):
         self.monitors = {"sem_branch_ratio": self.fusion.branch_ratio}
         return x.with_values(fused_TD + place_TD)
 
-    def for_candidates(self, x_CD: Tensor) -> Tensor:
-        """Candidates skip the session part; all share one place: now. ``[C, D]``."""
-        return x_CD + self.position.for_candidates(x_CD.shape[0])
+    def for_candidates(self, x_CD: Tensor, waited_ms_C: Tensor) -> Tensor:
+        """Candidates skip the session part; all share one place: now. ``waited_ms_C``: since the newest event. ``[C, D]``."""
+        return x_CD + self.position.for_candidates(waited_ms_C)
+
+    def newest(self, x_1D: Tensor, history: History) -> Tensor:
+        """``[1, D]``: the token of the newest event of one user, from its item vector.
+
+        Raises: UnsupportedError where the tokens before it change too.
+        """
+        if (why := self.why_not_appended()) is not None:
+            raise UnsupportedError(why)
+        # Its place needs nothing but its rank and the event before it.
+        return x_1D + self.places(history)[-1:]
+
+    def why_not_appended(self) -> str | None:
+        """Why a later event changes the tokens before it; None where it does not."""
+        if self.sem is not None:
+            return "the session part (sem) reads the events of the open session in both directions; set sem to None"
+        return self.position.why_not_appended()

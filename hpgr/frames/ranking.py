@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from hpgr.core.batch import Candidates, History
-from hpgr.core.errors import ConfigError, DataError
+from hpgr.core.errors import ConfigError, DataError, UnsupportedError
 from hpgr.core.jagged import Jagged
 from hpgr.encoders import Signal
+from hpgr.frames.ranking_state import Event, RankingState, some, with_event
 from hpgr.frames.scoring import monitors_of
 from hpgr.frames.stage import TrainableStage
 from hpgr.objectives.losses.binary import binary_loss
@@ -81,23 +82,84 @@ class RankingRecommender(nn.Module):
 
         Raises: DataError if the candidates' features are not as many as the config names.
         """
-        self._check(candidates)
         opinion = opinion or Opinion()
+        self._check(candidates, opinion)
         x_TD = self.items(history.item_idx)
+        tokens = self.trunk(history.jagged(self._acted(x_TD, history.action)), history)
+        asked, signal = self._asked(history, x_TD, candidates, opinion)
+        state_CD = self.encoder(tokens, asked.tokens, history, candidates, signal)
+        return self.head(state_CD, asked.x_CD, asked.features_CF)
+
+    def begin(self, history: History) -> RankingState:
+        """What ``score`` needs of one user's history, asked at its ``now_ms``.
+
+        Raises: UnsupportedError where the encoder keeps nothing between requests; DataError for more than one user.
+        """
+        if not hasattr(self.encoder, "extend"):
+            raise UnsupportedError(f"no state is kept of this history: {self.encoder.why_not_kept()}")
+        if history.num_users != 1:
+            raise DataError(f"history (of {history.num_users} users) must be that of one user")
+        with torch.inference_mode():
+            x_TD = self.items(history.item_idx)
+            tokens = self.trunk(history.jagged(self._acted(x_TD, history.action)), history)
+            memory = self.encoder.remember(tokens, history, _nothing_asked(x_TD))
+            return RankingState(history=history, signal_TD=x_TD, memory=memory.by_head())
+
+    def append(self, state: RankingState, event: Event) -> RankingState:
+        """The state after one more event, as ``begin`` would give it for the longer history.
+
+        Raises: UnsupportedError where ``why_not_appended``; DataError for an event from before the newest one.
+        """
+        if (why := self.why_not_appended()) is not None:
+            raise UnsupportedError(f"the state must be begun again after an event: {why}")
+        history = with_event(state.history, event)
+        with torch.inference_mode():
+            x_1D = self.items(history.item_idx[-1:])
+            signal_TD = torch.cat([state.signal_TD, x_1D])
+            token_1D = self.trunk.newest(self._acted(x_1D, history.action[-1:]), history)
+            memory = self.encoder.extend(state.memory, token_1D, history, _nothing_asked(signal_TD))
+        return RankingState(history=history, signal_TD=signal_TD, memory=memory)
+
+    def score(self, state: RankingState, candidates: Candidates, *, at_once: int = 1024) -> Tensor:
+        """``[C, tasks]``, the ``logits`` of one user's candidates; ``at_once`` of them bound the memory, whatever ``C`` is.
+
+        Raises: ConfigError if ``at_once`` is less than 1; DataError as ``logits``.
+        """
+        if at_once < 1:
+            raise ConfigError(f"at_once ({at_once}) must be at least 1")
+        self._check(candidates, Opinion())
+        count = candidates.num_candidates
+        with torch.inference_mode():
+            logits = torch.empty(count, self.config.num_tasks, device=candidates.item_idx.device)
+            for start in range(0, count, at_once):
+                part = some(candidates, start, min(start + at_once, count))
+                asked, signal = self._asked(state.history, state.signal_TD, part, Opinion())
+                state_CD = self.encoder.read(state.memory, asked.tokens, state.history, part, signal)
+                logits[start : start + at_once] = self.head(state_CD, asked.x_CD, asked.features_CF)
+        return logits
+
+    def why_not_appended(self) -> str | None:
+        """Why a state must be begun again after an event; None where ``append`` works."""
+        if not hasattr(self.encoder, "extend"):
+            return str(self.encoder.why_not_kept())
+        why: str | None = self.trunk.why_not_appended()
+        return why
+
+    def _acted(self, x_TD: Tensor, action_T: Tensor) -> Tensor:
+        return x_TD if self.actions is None else x_TD + self.actions(action_T.clamp(max=self.config.num_actions))
+
+    def _asked(
+        self, history: History, x_TD: Tensor, candidates: Candidates, opinion: Opinion
+    ) -> tuple[_Asked, Signal]:
         x_CD = self.items(candidates.item_idx)
         signal = opinion.signal or self._signal(x_TD, x_CD, candidates)
-        token_TD = (
-            x_TD if self.actions is None else x_TD + self.actions(history.action.clamp(max=self.config.num_actions))
-        )
         told_CP = opinion.told_CP
         given_CF = candidates.features if told_CP is None else torch.cat([candidates.features, told_CP], -1)
         features_CF = None if self.feature_norm is None else self.feature_norm(given_CF)
         if self.feature_in is not None:
             x_CD = x_CD + self.feature_in(features_CF)
-        tokens = self.trunk(history.jagged(token_TD), history)
-        candidate_tokens = Jagged(self.trunk.for_candidates(x_CD), candidates.offsets)
-        state_CD = self.encoder(tokens, candidate_tokens, history, candidates, signal)
-        return self.head(state_CD, x_CD, features_CF)
+        tokens = Jagged(self.trunk.for_candidates(x_CD, _waited_ms(history, candidates)), candidates.offsets)
+        return _Asked(x_CD, features_CF, tokens), signal
 
     def signal(self, history: History, candidates: Candidates) -> Signal:
         """What preference selection compares: the item vectors."""
@@ -120,9 +182,37 @@ class RankingRecommender(nn.Module):
         cold_C = candidates.item_idx >= self.items.num_items
         return Signal(history_TD=x_TD.detach(), candidates_CD=x_CD.detach(), cold_C=cold_C)
 
-    def _check(self, candidates: Candidates) -> None:
+    def _check(self, candidates: Candidates, opinion: Opinion) -> None:
+        told = 0 if opinion.told_CP is None else opinion.told_CP.shape[1]
+        if told != self.config.num_told:
+            raise DataError(
+                f"opinion of an earlier stage ({told} numbers a candidate) must have the {self.config.num_told} that the "
+                "ranker was built with; ask the two-stage model that holds it"
+            )
         given, wanted = candidates.features.shape[1], len(self.config.features)
         if given != wanted:
             raise DataError(
                 f"candidate features ({given}) must be the {wanted} that the model was built with: {self.config.features}"
             )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """Candidates' vectors with their features in them, the normed features, and their tokens."""
+
+    x_CD: Tensor
+    features_CF: Tensor | None
+    tokens: Jagged
+
+
+def _nothing_asked(x_TD: Tensor) -> Signal:
+    return Signal(history_TD=x_TD.detach(), candidates_CD=x_TD[:0], cold_C=x_TD.new_empty(0, dtype=torch.bool))
+
+
+def _waited_ms(history: History, candidates: Candidates) -> Tensor:
+    """``[C]`` int64: the time between each user's newest event and the candidate; 0 without history."""
+    if not history.num_events:
+        return torch.zeros_like(candidates.time_ms)
+    newest_B = history.time_ms[(history.user_offsets[1:] - 1).clamp(min=0)]
+    newest_C, some_C = (x_B[candidates.user_of_candidate()] for x_B in (newest_B, history.lengths > 0))
+    return (candidates.time_ms - newest_C).clamp(min=0).masked_fill(~some_C, 0)

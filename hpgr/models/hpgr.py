@@ -76,3 +76,19 @@ def hpgr(
         features=FEATURES,
     )
     return replace(config, ranker=ranker, inherit=("items=items",), told=("score",))
+
+
+@MODELS.register("hpgr-live")
+def hpgr_live(
+    *, dim: int = 64, num_heads: int = 2, num_layers: int = 2, dropout: float = 0.2, k: int = 16, sigma: float = 0.5
+) -> TwoStageRecommender.Config:
+    """For live events: an event's token never changes later, and candidates read only what they prefer."""
+    config = hpgr_paper(dim=dim, num_heads=num_heads, num_layers=num_layers, dropout=dropout, k=k, sigma=sigma)
+    place = TimeAwarePosition.Config(order="from_start", clock="previous")
+    ranker = replace(
+        config.ranker,
+        trunk=SessionTrunk.Config(position=place),
+        encoder=replace(config.ranker.encoder, bias=RelativeBias.Config()),
+        features=FEATURES,
+    )
+    return replace(config, ranker=ranker, inherit=("items=items",))

@@ -18,19 +18,24 @@ from hpgr.ops.time_bucket import log_bucket, sqrt_bucket
 
 
 class TimeAwarePosition(nn.Module):
-    """``Pos[rank] + Time[bucket(now - t)]``; the ranks count from the newest event backwards or from the oldest on."""
+    """``Pos[rank] + Time[bucket(now - t)]``; the ranks count from the newest event backwards or from the oldest on.
+
+    With ``clock`` ``previous`` the time is that since the user's previous event, and for a candidate since the newest.
+    """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """Ranks beyond ``num_positions`` share the last row. ``num_time_buckets`` None: ranks only; else, by ``spacing``,
         two buckets for every doubling of the time since the event, from one second on (64 reach far beyond any log), or
-        the root of its minutes. ``std``: of the initial normal weights.
+        the root of its minutes. ``clock``: from which moment that time counts. With ``from_start`` and ``previous`` an event
+        keeps its vector whatever follows it and whenever it is asked. ``std``: of the initial normal weights.
         """
 
         num_positions: int = 512
         num_time_buckets: int | None = 64
         order: Literal["from_end", "from_start"] = "from_end"
         spacing: Literal["log", "sqrt"] = "log"
+        clock: Literal["now", "previous"] = "now"
         std: float = 0.02
 
         def __post_init__(self) -> None:
@@ -44,6 +49,8 @@ class TimeAwarePosition(nn.Module):
                 raise ConfigError(f"order ({self.order}) must be from_end or from_start")
             if self.spacing not in ("log", "sqrt"):
                 raise ConfigError(f"spacing ({self.spacing}) must be log or sqrt")
+            if self.clock not in ("now", "previous"):
+                raise ConfigError(f"clock ({self.clock}) must be now or previous")
             if not self.std > 0:
                 raise ConfigError(f"std ({self.std}) must be positive")
 
@@ -69,16 +76,39 @@ class TimeAwarePosition(nn.Module):
         place_TD = self.rank(rank_T.clamp(max=self.config.num_positions - 1) + 1)
         if self.age is None:
             return place_TD
-        return place_TD + self.age(self._bucket(now_ms[row_T] - time_ms))
+        age_ms_T = (
+            _since_previous(user_offsets, time_ms) if self.config.clock == "previous" else now_ms[row_T] - time_ms
+        )
+        return place_TD + self.age(self._bucket(age_ms_T))
 
-    def for_candidates(self, num_candidates: int) -> Tensor:
-        """``[C, D]``: all candidates share one place, now; none can tell how many there are."""
-        at_C = torch.zeros(num_candidates, dtype=torch.int64, device=self.rank.weight.device)
+    def for_candidates(self, waited_ms_C: Tensor) -> Tensor:
+        """``[C, D]``: all candidates share one place, now; none can tell how many there are.
+
+        ``waited_ms_C``: the time since the user's newest event, 0 where there is none; read by the clock ``previous``.
+        """
+        at_C = torch.zeros_like(waited_ms_C, dtype=torch.int64)
         place_CD = self.rank(at_C)
-        return place_CD if self.age is None else place_CD + self.age(at_C)
+        if self.age is None:
+            return place_CD
+        return place_CD + self.age(self._bucket(waited_ms_C) if self.config.clock == "previous" else at_C)
+
+    def why_not_appended(self) -> str | None:
+        """Why an event's vector changes after it; None where it does not."""
+        if self.config.order != "from_start":
+            return f"positions with order ({self.config.order}) count from the newest event; take from_start"
+        if self.age is not None and self.config.clock != "previous":
+            return f"positions with clock ({self.config.clock}) count from the moment of the request; take previous"
+        return None
 
     def _bucket(self, age_ms_T: Tensor) -> Tensor:
         assert self.config.num_time_buckets is not None
         if self.config.spacing == "sqrt":
             return sqrt_bucket(age_ms_T.double() / 1000, num_buckets=self.config.num_time_buckets)
         return log_bucket(age_ms_T, num_buckets=self.config.num_time_buckets, first=1000)
+
+
+def _since_previous(user_offsets: Tensor, time_ms_T: Tensor) -> Tensor:
+    """``[T]`` int64: the time since the event before, 0 for the first of a row."""
+    since_T = torch.zeros_like(time_ms_T)
+    since_T[1:] = time_ms_T.diff()
+    return since_T.masked_fill(position_in_row(user_offsets, time_ms_T.shape[0]) == 0, 0)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import position_in_row, row_of
 from hpgr.ops.gaussian_gate import gaussian_gate
+from hpgr.ops.hashed_positions import check_bits, hashed_positions, sign_codes
 from hpgr.ops.nearest_positions import nearest_positions
 
 
@@ -27,16 +28,18 @@ class PreferenceSelector(nn.Module):
         """``k`` events and a Gaussian of width ``sigma`` places round each, cut below ``floor``; 0 is hard, infinite is
         all.
 
-        ``by``: similarity to the candidate, or the controls: the newest events, or a fixed pseudo-random choice of
-        places, the same for all candidates of a user. ``cosine`` False: raw dot product. ``weighting`` ``score``: the
-        softmax of the chosen similarities, at most 1. ``same_session``: a Gaussian ends at the border of its session.
-        ``learn_sigma``: the width is trained, starting at ``sigma``.
+        ``by``: similarity to the candidate, ``hashed``: the same estimated from ``bits`` signs, or the controls: the
+        newest events, or a fixed pseudo-random choice of places, the same for all candidates of a user. ``cosine``
+        False: raw dot product. ``weighting`` ``score``: the softmax of the chosen similarities, at most 1.
+        ``same_session``: a Gaussian ends at the border of its session. ``learn_sigma``: the width is trained, starting
+        at ``sigma``.
         """
 
         k: int = 16
         sigma: float = 1.0
         floor: float = 0.01
-        by: Literal["similar", "last", "random"] = "similar"
+        by: Literal["similar", "hashed", "last", "random"] = "similar"
+        bits: int = 256
         cosine: bool = True
         aggregate: Literal["sum", "max"] = "sum"
         weighting: Literal["one", "score"] = "one"
@@ -52,8 +55,11 @@ class PreferenceSelector(nn.Module):
                 raise ConfigError(f"floor ({self.floor}) must lie above 0 and not above 1")
             if self.learn_sigma and not 0 < self.sigma < math.inf:
                 raise ConfigError(f"sigma ({self.sigma}) must be positive and finite where it is learned")
+            check_bits(self.bits)
+            if self.by == "hashed" and not self.cosine:
+                raise ConfigError("cosine (False) must be True where by is hashed; signs know no length")
             for name, known in (
-                ("by", ("similar", "last", "random")),
+                ("by", ("similar", "hashed", "last", "random")),
                 ("aggregate", ("sum", "max")),
                 ("weighting", ("one", "score")),
             ):
@@ -114,6 +120,10 @@ class PreferenceSelector(nn.Module):
         last_CK = _last(user_offsets, candidate_offsets, candidates_CD.shape[0], self.config.k)
         if self.config.by == "last":
             return last_CK
+        if self.config.by == "hashed":
+            query_CW, key_TW = (sign_codes(x, self.config.bits) for x in (candidates_CD, history_TD))
+            near_CK = hashed_positions(query_CW, key_TW, user_offsets, candidate_offsets, self.config.k)
+            return torch.where(cold_C[:, None], last_CK, near_CK)
         query_CD, key_TD, cosine = candidates_CD, history_TD, self.config.cosine
         if self.config.by == "random":
             query_CD, key_TD, cosine = torch.ones_like(candidates_CD[:, :1]), _noise(user_offsets, history_TD), False

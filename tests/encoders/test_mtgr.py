@@ -286,7 +286,7 @@ def test_the_trunk_knows_how_long_ago_an_event_was():
     same, also, later = trunk(history.jagged(torch.ones(3, DIM)), history).values
     assert torch.equal(same, also)
     assert not torch.equal(same, later)
-    assert not torch.equal(trunk.for_candidates(torch.ones(1, DIM))[0], later)
+    assert not torch.equal(trunk.for_candidates(torch.ones(1, DIM), torch.zeros(1).long())[0], later)
 
 
 def test_bad_options_are_named():

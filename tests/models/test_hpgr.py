@@ -140,7 +140,7 @@ def cached_logits(module, history, candidates):
         )
         x_CD = module.items(one.item_idx)
         signal = replace(none, candidates_CD=x_CD, cold_C=one.item_idx >= NUM_ITEMS)
-        tokens = one_row_each(module.trunk.for_candidates(x_CD), one)
+        tokens = one_row_each(module.trunk.for_candidates(x_CD, one.time_ms), one)
         columns.append(module.head(module.encoder.read(memory, tokens, history, one, signal), x_CD, None))
     return torch.cat(columns, 1).view(-1, 1)
 

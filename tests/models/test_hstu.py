@@ -112,7 +112,7 @@ def scored(frame, history, columns, batch):
     for start in range(0, 5, batch):
         some = Candidates.from_lists([row[start : start + batch] for row in columns], now_ms=history.now_ms)
         x_CD = frame.items(some.item_idx)
-        tokens = history.jagged(frame.trunk.for_candidates(x_CD))
+        tokens = history.jagged(frame.trunk.for_candidates(x_CD, torch.zeros(len(x_CD)).long()))
         state_CD = frame.encoder.read(memory, replace(tokens, offsets=some.offsets), history, some, signal)
         parts.append(frame.head(state_CD, x_CD).view(len(columns), -1))
     return torch.cat(parts, 1)
@@ -136,8 +136,8 @@ def test_candidates_at_places_of_their_own_are_not_scored_as_alone():
     frame, history = drawn(RANKER), asked()
     position = frame.trunk.position
 
-    def counted(num_candidates):
-        return position.rank(torch.arange(num_candidates) % 5)
+    def counted(waited_ms_C):
+        return position.rank(torch.arange(len(waited_ms_C)) % 5)
 
     position.for_candidates = counted
     want = together(frame, history, OFFERED)

@@ -52,9 +52,9 @@ def test_weights_start_as_wide_as_asked():
 
 
 def test_candidates_share_one_place_that_no_event_has():
-    place = _numbered(num_positions=8).for_candidates(3)
+    place = _numbered(num_positions=8).for_candidates(torch.zeros(3).long())
     assert place.tolist() == [[0, 0]] * 3
-    assert _numbered(num_time_buckets=None).for_candidates(0).shape == (0, 2)
+    assert _numbered(num_time_buckets=None).for_candidates(torch.zeros(0).long()).shape == (0, 2)
 
 
 def test_no_events_have_no_places():

@@ -61,6 +61,11 @@ def test_the_random_control_ignores_the_vectors_and_the_batch():
     assert set(_lists(rows)[0]) != {3, 4, 5}
 
 
+def test_hashed_similarity_finds_equal_vectors_and_leaves_cold_candidates_the_newest():
+    rows, _ = _select(cold=(False, False, True, True), k=1, sigma=0.0, by="hashed")
+    assert _lists(rows) == [[1], [4], [], [7]]
+
+
 def test_raw_dot_products_prefer_long_vectors():
     history = torch.eye(8)
     history[3] = 5 * torch.ones(8)
@@ -114,7 +119,9 @@ def test_a_candidate_alone_chooses_what_it_chooses_in_company():
         ({"sigma": -1.0}, r"sigma \(-1.0\) must not be negative"),
         ({"floor": 0.0}, r"floor \(0.0\) must lie above 0 and not above 1"),
         ({"sigma": 0.0, "learn_sigma": True}, r"sigma \(0.0\) must be positive and finite where it is learned"),
-        ({"by": "first"}, r"by \(first\) must be one of similar, last, random"),
+        ({"by": "hashed", "cosine": False}, r"cosine \(False\) must be True where by is hashed; signs know no length"),
+        ({"bits": 100}, r"bits \(100\) must be a positive multiple of 64"),
+        ({"by": "first"}, r"by \(first\) must be one of similar, hashed, last, random"),
         ({"aggregate": "mean"}, r"aggregate \(mean\) must be one of sum, max"),
         ({"weighting": "two"}, r"weighting \(two\) must be one of one, score"),
     ],

@@ -66,3 +66,30 @@ def test_sizes_must_be_positive(name):
         SessionRows(**{name: 0})
     with pytest.raises(ConfigError, match=r"sessions \(-1\) must not be negative"):
         SessionRows(sessions=-1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 16])
+def test_blocks_show_every_event_what_its_list_says(size):
+    lengths = [37, 0, 1, 50]
+    sessions = [torch.randint(6, (n,)).sort().values.tolist() for n in lengths]
+    history = History.from_lists([[0] * n for n in lengths], sessions=sessions)
+    # Few directions, so that sessions tie.
+    signal = torch.eye(3)[torch.randint(3, (88,))]
+    rule = SessionRows(own=5, recent=3, sessions=2, per_session=2)
+    want = listed(rule, history, signal)
+    blocks = rule.blocks(signal, history.user_offsets, history.session_offsets, size=size)
+    block = torch.repeat_interleave(torch.arange(len(blocks.rows_PW)), blocks.offsets_P1.diff())
+    rows = blocks.rows_PW[block].masked_fill(~blocks.visible_NW, -1)
+    assert [sorted(row for row in line if row >= 0) for line in rows.tolist()] == want
+    assert blocks.offsets_P1.diff().max() <= size
+
+
+def test_the_newest_event_alone_has_the_list_that_it_has_in_the_whole():
+    signal = torch.eye(3)[torch.randint(3, (40,))]
+    rule = SessionRows(own=5, recent=3, sessions=2, per_session=2)
+    sessions = torch.randint(9, (40,)).sort().values.tolist()
+    for count in range(1, 41):
+        history = History.from_lists([[0] * count], sessions=[sessions[:count]])
+        rows, gate = rule.newest(signal[:count], history.session_offsets)
+        assert torch.equal(rows >= 0, gate > 0)
+        assert sorted(row for row in rows[0].tolist() if row >= 0) == listed(rule, history, signal[:count])[-1]

@@ -127,3 +127,15 @@ def test_bad_input_is_named():
         _gate([[1]], "auto", aggregate="mean")
     with pytest.raises(ValueError, match=r"rows \(1, 1\) and weights \(1, 2\) must both be \(C, K\), K at least 1"):
         _gate([[1]], "auto", weight=[[1.0, 1.0]])
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.7, 2.0])
+def test_crowded_centres_and_borders_of_long_histories_match_the_reference(sigma, close):
+    offsets = torch.tensor([0, 3, 403, 700])
+    rows = torch.tensor([[3, 4, 6, 402, 390], [403, 699, 698, 500, 520], [-1, 100, -1, 103, -1], [-1] * 5])
+    weight = torch.rand(rows.shape, dtype=torch.float64).requires_grad_()
+    got, want = (gaussian_gate(rows, weight, offsets, sigma=sigma, impl=i) for i in ("vectorised", "reference"))
+    assert got[0].tolist() == want[0].tolist()
+    close(got[1], want[1])
+    up = torch.randn_like(want[1])
+    close(*(autograd.grad(out[1], weight, up)[0] for out in (got, want)))

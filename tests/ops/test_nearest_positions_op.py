@@ -6,6 +6,7 @@ import torch
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import offsets_of
 from hpgr.ops.nearest_positions import IMPLEMENTATIONS, nearest_positions
+from hpgr.ops.nearest_positions.grid import LENGTH, on_grid
 
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)
@@ -64,3 +65,40 @@ def test_bad_input_is_named():
         nearest_positions(vectors, vectors, offsets, offsets, 0)
     with pytest.raises(ValueError, match=r"query and key must be \(C, D\) and \(T, D\); got \(3, 2\) and \(3, 4\)"):
         nearest_positions(vectors[:, :2], vectors, offsets, offsets, 1)
+
+
+@pytest.mark.parametrize(("length", "k"), [(4000, 3), (4001, 16), (700, 1)])
+def test_long_histories_are_searched_in_groups_and_candidates_in_blocks(length, k):
+    items = torch.randn(150, 8)
+    key, query = items[torch.randint(0, 150, (length,))], items[:90]
+    where = torch.tensor([0, length]), torch.tensor([0, 90])
+    got, want = (nearest_positions(query[:4], key, where[0], torch.tensor([0, 4]), k, impl=i) for i in IMPLEMENTATIONS)
+    assert got.tolist() == want.tolist()
+    assert torch.equal(nearest_positions(query, key, *where, k)[:4], got)
+
+
+def test_no_tensor_of_all_candidates_by_all_events(monkeypatch):
+    sizes = []
+    product = torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda *of: sizes.append((found := product(*of)).numel()) or found)
+    nearest_positions(torch.randn(400, 4), torch.randn(3000, 4), torch.tensor([0, 3000]), torch.tensor([0, 400]), 4)
+    assert len(sizes) > 1
+    assert max(sizes) <= 1 << 18
+
+
+def test_directions_on_the_grid_multiply_without_rounding():
+    x = on_grid(torch.randn(50, 512))
+    exact = x.double() @ x.double().T
+    assert torch.equal((x @ x.T).double(), exact)
+    assert exact.max() <= 2**24
+    cosine = torch.nn.functional.cosine_similarity(x[:1].double(), x.double())
+    assert (exact[0] / LENGTH**2 - cosine).abs().max() < 1e-2
+    assert torch.equal(on_grid(torch.zeros(1, 3)), torch.zeros(1, 3))
+
+
+def test_vectors_that_autocast_would_round_are_compared_exactly():
+    items = torch.randn(40, 16)
+    where = torch.tensor([0, 40]), torch.tensor([0, 40])
+    want = nearest_positions(items, items, *where, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(nearest_positions(items, items, *where, 3), want)

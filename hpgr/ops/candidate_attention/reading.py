@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hpgr.core.errors import ConfigError
-from hpgr.ops.weighing import Kind, check_heads, check_offsets
+from hpgr.ops.weighing import Kind, Weighing, check_heads, check_offsets
 
 Listed: TypeAlias = tuple[Tensor, Tensor]
 Boost: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -29,6 +31,14 @@ class Reading:
     boost: Boost | None
     key_time_T: Tensor | None
     query_time_C: Tensor | None
+
+    def own(self, weighing: Weighing) -> Tensor:
+        """``[C, H, V]``: what silu weights read in each candidate's own column."""
+        scores_CH1 = (self.q_CHK * self.own_k_CHK).sum(-1, keepdim=True) * weighing.scale
+        if weighing.bias is not None:
+            query_C = torch.arange(scores_CH1.shape[0], device=scores_CH1.device)
+            scores_CH1 = scores_CH1 + weighing.bias.own(query_C)[:, None, None]
+        return F.silu(scores_CH1) * (self.own_v_CHK / weighing.divisor)
 
     def check(self, weights: Kind) -> None:
         """Raises: ValueError for shapes that do not fit; ConfigError for options that exclude each other."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from hpgr.ops.choice import chosen
+from hpgr.ops.listed_attention.entries import Lists
 from hpgr.ops.listed_attention.reference import listed_attention_reference
 from hpgr.ops.listed_attention.vectorised import listed_attention_vectorised
 from hpgr.ops.weighing import Kind, PairBias, Weighing, check_heads
 
-__all__ = ["IMPLEMENTATIONS", "listed_attention"]
+__all__ = ["IMPLEMENTATIONS", "Lists", "listed_attention"]
 
 IMPLEMENTATIONS = {"reference": listed_attention_reference, "vectorised": listed_attention_vectorised}
 

@@ -30,8 +30,9 @@ def nearest_positions(
 ) -> Tensor:
     """``rows_CK`` int64: the ``k`` rows of the candidate's own user with the highest score, best first; then -1.
 
-    The score is the cosine or the dot product, worked out in double and compared in single precision, so that equal
-    vectors tie on any machine and in any batch; of a tie the later event wins. Without gradient.
+    The score is the cosine of directions rounded to a grid (``grid.py``; off the cosine by about 1e-4), or the dot product
+    in double. Both are compared in single precision, so that equal vectors tie on any machine and in any batch; of a tie
+    the later event wins. Without gradient; never a tensor of all candidates by all events.
 
     Raises: ConfigError if ``k`` is less than 1; ValueError for shapes that do not fit.
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hpgr.ops.nearest_positions.grid import LENGTH
+
 
 def nearest_positions_reference(
     query_CD: Tensor, key_TD: Tensor, user_offsets_B1: Tensor, candidate_offsets_B1: Tensor, k: int, cosine: bool
@@ -24,5 +26,5 @@ def nearest_positions_reference(
 def _score(query_D: Tensor, key_D: Tensor, cosine: bool) -> float:
     q, k = query_D.double(), key_D.double()
     if cosine:
-        q, k = q / q.norm().clamp(min=1e-12), k / k.norm().clamp(min=1e-12)
+        q, k = ((x * (LENGTH / x.norm().clamp(min=1e-12))).round() for x in (q, k))
     return (q * k).sum().float().item()

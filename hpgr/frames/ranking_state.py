@@ -1,0 +1,104 @@
+"""One user's history as a ranker keeps it between requests: what happened, and what candidates read of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hpgr.core.batch import Candidates, History
+from hpgr.core.errors import DataError
+from hpgr.encoders.hstu_memory import Memory
+
+_COLUMNS = ("item_idx", "time_ms", "action", "user_offsets", "session_offsets", "now_ms", "session_open")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """What one user did: an item of the catalogue (``V``: one outside it), when, how, and whether a session begins."""
+
+    item_idx: int
+    time_ms: int
+    action: int = 0
+    new_session: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RankingState:
+    """A ``History`` of one user, the item vectors that preference selection compares, and the layers' keys and values.
+
+    Never changed: what appends gives another. Made of tensors alone, so that it is written without pickle.
+    """
+
+    history: History
+    signal_TD: Tensor
+    memory: Memory
+
+    @property
+    def num_events(self) -> int:
+        return self.history.num_events
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, contiguous, as a safetensors file takes them."""
+        columns = {name: getattr(self.history, name) for name in _COLUMNS}
+        layers = {
+            f"{kind}.{depth}": x_THK
+            for kind, kept in (("keys", self.memory.keys), ("values", self.memory.values))
+            for depth, x_THK in enumerate(kept)
+        }
+        return {name: x.contiguous() for name, x in (columns | {"signal": self.signal_TD} | layers).items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> RankingState:
+        """The state that ``tensors`` came from.
+
+        Raises: DataError where one is missing.
+        """
+        missing = [name for name in (*_COLUMNS, "signal", "keys.0", "values.0") if name not in tensors]
+        if missing:
+            raise DataError(f"tensors (without {', '.join(missing)}) must be those of a ranking state")
+        num_layers = sum(name.startswith("keys.") for name in tensors)
+        keys, values = (tuple(tensors[f"{kind}.{depth}"] for depth in range(num_layers)) for kind in ("keys", "values"))
+        columns: dict[str, Any] = {name: tensors[name] for name in _COLUMNS}
+        return cls(history=History(**columns), signal_TD=tensors["signal"], memory=Memory(keys, values).by_head())
+
+
+def with_event(history: History, event: Event) -> History:
+    """One user's history with an event more, asked right after it.
+
+    Raises: DataError for an event from before the newest one.
+    """
+    newest = int(history.time_ms[-1]) if history.num_events else None
+    if newest is not None and event.time_ms < newest:
+        raise DataError(f"event time_ms ({event.time_ms}) must not lie before the newest event, which came at {newest}")
+    count = history.num_events + 1
+
+    def grown(old: Tensor, value: int) -> Tensor:
+        return torch.cat([old, old.new_tensor([value])])
+
+    begins = event.new_session or not history.num_events
+    borders = history.session_offsets
+    return replace(
+        history,
+        item_idx=grown(history.item_idx, event.item_idx),
+        time_ms=grown(history.time_ms, event.time_ms),
+        action=grown(history.action, event.action),
+        user_offsets=history.user_offsets.new_tensor([0, count]),
+        session_offsets=grown(borders if begins else borders[:-1], count),
+        now_ms=history.now_ms.new_tensor([event.time_ms]),
+        session_open=torch.ones_like(history.session_open),
+    )
+
+
+def some(candidates: Candidates, start: int, stop: int) -> Candidates:
+    """A part of one user's candidates."""
+    rows = slice(start, stop)
+    return Candidates(
+        item_idx=candidates.item_idx[rows],
+        time_ms=candidates.time_ms[rows],
+        offsets=candidates.offsets.new_tensor([0, stop - start]),
+        features=candidates.features[rows],
+    )
