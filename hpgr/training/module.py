@@ -121,7 +121,9 @@ class StageModule(pl.LightningModule):
         Raises: ConfigError where sparse gradients would reach an optimiser that takes none.
         """
         if self._settings.table_optimiser == "rowwise":
-            parts = [getattr(part, "row_parameters", tuple)() for part in self.module.modules()]
+            parts: list[tuple[nn.Parameter, ...]] = [
+                getattr(part, "row_parameters", tuple)() for part in self.module.modules()
+            ]
             return {id(parameter) for part in parts for parameter in part}
         if any(getattr(part, "sparse", False) for part in self.module.modules()):
             name = f"stages.{self._stage.name}.table_optimiser"
