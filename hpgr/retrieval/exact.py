@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpgr.core.jagged import Jagged
+from hpgr.core.jagged import Jagged, offsets_of, position_in_row
 
 _SCORES_IN_CACHE = 1 << 18
 # Scores in a block of an exact search, and items in it at least.
@@ -80,12 +80,14 @@ class ExactIndex:
             first, last = torch.searchsorted(row_N, row_N.new_tensor([start, start + width])).tolist()
             block_BW[user_N[first:last], row_N[first:last] - start] = -torch.inf
             if rows_BK.shape[1] < k:
-                rows_BK, scores_BK = _merged(rows_BK, scores_BK, block_BW, start, k)
-                continue
-            # Later rows lose against equals, so only who has something better is looked at: few, after some blocks.
-            some = (block_BW.amax(1) > scores_BK[:, -1]).nonzero().squeeze(1)
-            if len(some):
-                rows_BK[some], scores_BK[some] = _merged(rows_BK[some], scores_BK[some], block_BW[some], start, k)
+                rows, scores = _top_k(block_BW, min(k, block_BW.shape[1]))
+            else:
+                rows, scores = _above(block_BW, scores_BK[:, -1:])
+            if rows.shape[1]:
+                # Earlier rows stand first, and the sort is stable: they win against equals.
+                scores_BK, order = torch.cat([scores_BK, scores], 1).sort(dim=1, descending=True, stable=True)
+                rows_BK = torch.cat([rows_BK, rows + start], 1).gather(1, order[:, :k])
+                scores_BK = scores_BK[:, :k]
         return rows_BK, scores_BK
 
     def _scores(self, query_BD: Tensor, start: int, stop: int) -> Tensor:
@@ -93,11 +95,19 @@ class ExactIndex:
         return scores if self._bias_V is None else scores.add_(self._bias_V[start:stop])
 
 
-def _merged(rows_BK: Tensor, scores_BK: Tensor, block_BW: Tensor, start: int, k: int) -> tuple[Tensor, Tensor]:
-    """The best so far, all of rows before ``start``, and a block of the rows from there."""
-    rows, scores = _top_k(block_BW, min(k, block_BW.shape[1]))
-    scores, order = torch.cat([scores_BK, scores], 1).sort(dim=1, descending=True, stable=True)
-    return torch.cat([rows_BK, rows + start], 1).gather(1, order[:, :k]), scores[:, :k]
+def _above(block_BW: Tensor, least_B1: Tensor) -> tuple[Tensor, Tensor]:
+    """``(columns [B, X], scores [B, X])`` of what is greater than ``least``, in order of columns; ``-inf`` where there are fewer.
+
+    After some blocks that is little, where the best of a whole block would cost as much in the last as in the first.
+    """
+    user_N, column_N = (block_BW > least_B1).nonzero(as_tuple=True)
+    offsets = offsets_of(torch.bincount(user_N, minlength=block_BW.shape[0]))
+    place_N = position_in_row(offsets, len(user_N))
+    most = int(offsets.diff().max())
+    scores = block_BW.new_full((block_BW.shape[0], most), -torch.inf)
+    columns = torch.zeros_like(scores, dtype=torch.int64)
+    scores[user_N, place_N], columns[user_N, place_N] = block_BW[user_N, column_N], column_N
+    return columns, scores
 
 
 def _inside(excluded: Jagged, num_items: int) -> tuple[Tensor, Tensor]:
