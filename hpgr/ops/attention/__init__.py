@@ -10,13 +10,15 @@ from torch import Tensor
 
 from hpgr.ops.attention.mask_rule import MaskRule
 from hpgr.ops.attention.reference import attention_reference
+from hpgr.ops.attention.triton import attention_triton
 from hpgr.ops.attention.vectorised import attention_vectorised
 from hpgr.ops.choice import chosen
+from hpgr.ops.kernels.support import chooses_triton
 from hpgr.ops.weighing import Kind, PairBias, Weighing, check_heads, check_offsets
 
 __all__ = ["IMPLEMENTATIONS", "MaskRule", "PairBias", "attention"]
 
-IMPLEMENTATIONS = {"reference": attention_reference, "vectorised": attention_vectorised}
+IMPLEMENTATIONS = {"reference": attention_reference, "vectorised": attention_vectorised, "triton": attention_triton}
 
 
 def attention(  # noqa: PLR0913 - tensors and the options that define the weights
@@ -46,4 +48,5 @@ def attention(  # noqa: PLR0913 - tensors and the options that define the weight
     check_offsets("offsets", offsets_B1, q_THK.shape[0])
     rule.check(q_THK.shape[0])
     weighing = Weighing(kind=weights, normaliser=normaliser, scale=scale, bias=bias)
-    return IMPLEMENTATIONS[chosen(impl, IMPLEMENTATIONS)](q_THK, k_THK, v_THK, offsets_B1, rule, weighing)
+    name = chosen(impl, IMPLEMENTATIONS, triton=chooses_triton(q_THK, bias))
+    return IMPLEMENTATIONS[name](q_THK, k_THK, v_THK, offsets_B1, rule, weighing)
