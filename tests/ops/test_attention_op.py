@@ -145,8 +145,8 @@ def test_bad_input_is_named():
         run(weights="softmax")
     with pytest.raises(UnknownNameError, match=r"no kind of weights is named 'softmx'; did you mean softmax"):
         run(weights="softmx")
-    with pytest.raises(UnknownNameError, match=r"no implementation is named 'triton'"):
-        run(impl="triton")
+    with pytest.raises(UnknownNameError, match=r"no implementation is named 'tritn'; did you mean triton"):
+        run(impl="tritn")
     with pytest.raises(ConfigError, match=r"window \(0\) must be at least 1"):
         MaskRule(window=0)
     with pytest.raises(ValueError, match=r"group_T \(3,\) must have one value for each of the 5 events"):

@@ -34,7 +34,8 @@ def candidate_attention_triton(reading: Reading, weighing: Weighing) -> Tensor:
     if reading.boost is None:
         return dense_CHV
     rows_CW, gate_CW, beta_H = reading.boost
-    return dense_CHV + beta_H[:, None] * listed_pairs(*qkv, None, _earlier(reading, rows_CW), gate_CW, weighing)
+    listed_CHV = listed_pairs(*qkv, None, _earlier(reading, rows_CW), gate_CW, weighing)
+    return dense_CHV + (beta_H[:, None] * listed_CHV).to(dense_CHV.dtype)
 
 
 def _earlier(reading: Reading, rows_CW: Tensor) -> Tensor:
