@@ -11,7 +11,7 @@ from hpgr.ops.time_bucket import HSTU_BUCKETS, hstu_bucket
 
 # Three bits of mantissa: a cell spans a factor of 1.125 at most and holds at most one border of buckets (factor 1.351).
 MANTISSA_BITS = 3
-_CELLS = 64 << MANTISSA_BITS
+_CELLS = 63 << MANTISSA_BITS
 _LATEST = torch.iinfo(torch.int64).max
 
 
@@ -29,14 +29,14 @@ def hstu_edges_ms() -> Tensor:
 
 @lru_cache(maxsize=8)
 def hstu_cells(device: torch.device) -> tuple[Tensor, Tensor]:
-    """``(base int32 [512], edge int64 [512])``: a duration of cell ``c`` has bucket ``base[c]``, one more from
+    """``(base int32 [504], edge int64 [504])``: a duration of cell ``c`` has bucket ``base[c]``, one more from
     ``edge[c]`` milliseconds on. The cell: exponent and first bits of the mantissa of the duration as float32, from 1 up.
     """
     cell = torch.arange(_CELLS)
     exponent, step = cell >> MANTISSA_BITS, cell & ((1 << MANTISSA_BITS) - 1)
     start = (1 + step.double() / (1 << MANTISSA_BITS)) * 2.0 ** exponent.double()
     # Durations just below a cell may round up into it.
-    start = (start * (1 - 2.0**-24)).clamp(max=float(1 << 62)).floor().long()
+    start = (start * (1 - 2.0**-24)).floor().long()
     edges = hstu_edges_ms()
     base = torch.searchsorted(edges, start, right=True)
     edge = torch.cat([edges, edges.new_tensor([_LATEST])])[base]

@@ -16,6 +16,7 @@ from hpgr.ops.kernels.launching import (
     TableGrads,
     Tables,
     by_rows,
+    current,
     precision,
     share_of,
     tuned,
@@ -69,6 +70,10 @@ class _Call:
     def num_rows(self) -> int:
         return self.pairs.query_offsets.shape[0] - 1
 
+    @property
+    def biased(self) -> bool:
+        return self.tables.place is not None or self.tables.time is not None
+
     def grid(self, num_tokens: int, size: str) -> Callable[[dict[str, Any]], tuple[int, int]]:
         """Blocks of ``size`` (a constant of the kernel), one more a row than fit at least; heads."""
         return lambda constants: (num_tokens // constants[size] + self.num_rows, self.tensors[0].shape[1])
@@ -105,7 +110,7 @@ class _Call:
 
 class _Dense(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: PLR0913 - autograd wants tensors one by one
+    def forward(
         ctx: Any,
         q: Tensor,
         k: Tensor,
@@ -126,8 +131,9 @@ class _Dense(torch.autograd.Function):
         if weighing.kind == "softmax":
             lse = torch.empty(q.shape[:2], dtype=torch.float32, device=q.device)
         if q.shape[0]:
-            kernel = _FORWARD[call.grid(q.shape[0], "M")]
-            kernel(q=q, k=k, v=v, own_k=own_k, own_v=own_v, out=out, lse=lse, **call.shared())
+            kernel = _FORWARD[call.biased][call.grid(q.shape[0], "M")]
+            with current(q.device):
+                kernel(q=q, k=k, v=v, own_k=own_k, own_v=own_v, out=out, lse=lse, **call.shared())
         ctx.save_for_backward(q, k, v, own_k, own_v, place, time, lse, out if lse is not None else None)
         ctx.options = pairs, weighing, tables
         return out
@@ -144,18 +150,27 @@ class _Dense(torch.autograd.Function):
         own_dk, own_dv = (None if x is None else torch.empty_like(x) for x in (own_k, own_v))
         grads = TableGrads.of(call.tables, q.device)
         shared = {"q": q, "k": k, "v": v, "do": up, "lse": lse, "delta": delta, **call.shared()}
-        if q.shape[0]:
-            own = {"own_k": own_k, "own_v": own_v, "own_dk": own_dk, "own_dv": own_dv}
-            _QUERIES[call.grid(q.shape[0], "M")](dq=dq, **own, **grads.arguments(), **shared)
-        if k.shape[0]:
-            _KEYS[call.grid(k.shape[0], "N")](dk=dk, dv=dv, **shared)
+        own = {"own_k": own_k, "own_v": own_v, "own_dk": own_dk, "own_dv": own_dv}
+        with current(q.device):
+            if q.shape[0]:
+                _QUERIES[call.biased][call.grid(q.shape[0], "M")](dq=dq, **own, **grads.arguments(), **shared)
+            if k.shape[0]:
+                _KEYS[call.biased][call.grid(k.shape[0], "N")](dk=dk, dv=dv, **shared)
         tables_grads = grads.summed(share_of(weighing))
         return dq, dk, dv, own_dk, own_dv, *tables_grads, None, None, None
 
 
 _SHAPES = ["K", "V", "SOFTMAX", "PLAIN", "CAUSAL"]
-_FORWARD = tuned(forward_kernel, _SHAPES, [(128, 64, 4, 3), (128, 128, 8, 2), (64, 64, 4, 3), (128, 32, 4, 3)])
-_QUERIES = tuned(
-    query_kernel, _SHAPES, [(128, 64, 8, 2), (64, 64, 4, 3), (64, 32, 4, 3), (128, 32, 4, 2)], "place_grad", "time_grad"
-)
-_KEYS = tuned(key_kernel, _SHAPES, [(64, 128, 8, 2), (64, 64, 4, 3), (32, 64, 4, 3), (32, 128, 4, 2)])
+# Without a bias and with one, whose look-ups take the registers of a larger tile.
+_FORWARD = {
+    False: tuned(forward_kernel, _SHAPES, [(128, 64, 4, 3), (128, 128, 8, 2), (64, 64, 4, 3), (128, 32, 4, 3)]),
+    True: tuned(forward_kernel, _SHAPES, [(64, 64, 4, 3), (64, 32, 4, 3), (128, 32, 8, 2)]),
+}
+_QUERIES = {
+    False: tuned(query_kernel, _SHAPES, [(128, 64, 8, 2), (64, 64, 4, 3), (64, 32, 4, 3), (128, 32, 4, 2)]),
+    True: tuned(query_kernel, _SHAPES, [(64, 32, 8, 2), (64, 32, 4, 3), (32, 32, 4, 2)], "place_grad", "time_grad"),
+}
+_KEYS = {
+    False: tuned(key_kernel, _SHAPES, [(64, 128, 8, 2), (64, 64, 4, 3), (32, 64, 4, 3), (32, 128, 8, 2)]),
+    True: tuned(key_kernel, _SHAPES, [(32, 64, 4, 3), (32, 64, 8, 2), (64, 64, 4, 3)]),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,11 @@ def by_rows(x: Tensor, dtype: torch.dtype) -> Tensor:
     """``x`` with its last dimension in one piece; heads and rows may have any stride."""
     x = x.to(dtype)
     return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """Makes ``device`` the one that Triton launches on."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def share_of(weighing: Weighing) -> float:
@@ -119,8 +125,10 @@ class TableGrads:
 def tuned(kernel: Any, key: list[str], tiles: list[tuple[int, int, int, int]], *sums: str) -> Any:
     """``kernel`` with the fastest of ``(M, N, warps, stages)``, found at the first call for each ``key``; M 0: it has none.
 
-    ``sums``: arguments that the kernel adds to, zeroed between trials. The interpreter takes the smallest tile.
+    ``sums``: arguments that the kernel adds to, zeroed between trials. The last resort, where memory on the chip is
+    short, is a small tile; the interpreter takes the smallest.
     """
+    tiles = [*tiles, (32 if tiles[0][0] else 0, 32, 4, 1)]
     if interpreted():
         tiles = [(_SMALLEST_DOT if tiles[0][0] else 0, _SMALLEST_DOT, 4, 1)]
     configs = [

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hpgr.ops.kernels.launching import TableGrads, Tables, by_rows, precision, share_of, tuned, widths
+from hpgr.ops.kernels.launching import TableGrads, Tables, by_rows, current, precision, share_of, tuned, widths
 from hpgr.ops.kernels.listed_kernels import listed_backward, listed_forward
 from hpgr.ops.weighing import Weighing
 
@@ -55,7 +55,7 @@ class _Call:
 
 class _Listed(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: PLR0913 - autograd wants tensors one by one
+    def forward(
         ctx: Any,
         q: Tensor,
         k: Tensor,
@@ -80,7 +80,8 @@ class _Listed(torch.autograd.Function):
         if q.shape[0]:
             lists = {"rows": rows, "gate": gate, "list_width": rows.shape[1]}
             grid = (q.shape[0] * q.shape[1],)
-            _FORWARD[grid](q=q, k=k, v=v, own_k=own_k, own_v=own_v, out=out, lse=lse, **lists, **shared)
+            with current(q.device):
+                _FORWARD[grid](q=q, k=k, v=v, own_k=own_k, own_v=own_v, out=out, lse=lse, **lists, **shared)
         ctx.save_for_backward(q, k, v, own_k, own_v, gate, place, time, rows, lse, out if lse is not None else None)
         ctx.options = weighing, tables
         return out
@@ -102,13 +103,14 @@ class _Listed(torch.autograd.Function):
             inputs = {"q": q, "k": k, "v": v, "own_k": own_k, "own_v": own_v, "rows": rows, "gate": gate, "do": up}
             outputs = {"dq": dq, "dk": dk, "dv": dv, "own_dk": own_dk, "own_dv": own_dv, "gate_grad": gate_grad}
             more = {"lse": lse, "delta": delta, "list_width": rows.shape[1], **grads.arguments(), **call.shared()}
-            _BACKWARD[(q.shape[0] * q.shape[1],)](**inputs, **outputs, **more)
+            with current(q.device):
+                _BACKWARD[(q.shape[0] * q.shape[1],)](**inputs, **outputs, **more)
         to_gate = gate_grad.sum(1).to(gate.dtype)
         dk, dv = dk.to(k.dtype), dv.to(v.dtype)
         return dq, dk, dv, own_dk, own_dv, to_gate, *grads.summed(1.0), None, None, None
 
 
-_SHAPES = ["K", "V", "SOFTMAX", "list_width"]
+_SHAPES = ["K", "V", "SOFTMAX"]
 _FORWARD = tuned(listed_forward, _SHAPES, [(0, 32, 2, 2), (0, 32, 4, 2), (0, 64, 4, 1), (0, 16, 1, 2)])
 _BACKWARD = tuned(
     listed_backward,
