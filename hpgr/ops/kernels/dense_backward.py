@@ -45,7 +45,8 @@ def query_tile(q, do, dq, lse, delta, m0, n0, num_keys, k_base, v_base, k_stride
     else:
         grad = up * silu_and_slope(scores, FAST)[1]
     if MASKED:
-        groups, when = None, None
+        groups = None
+        when = None
         if key_group is not None:
             groups = load_facts(key_group, key_start, rows, num_keys)[None, :]
         if key_when is not None:
@@ -85,7 +86,12 @@ def query_kernel(q, k, v, own_k, own_v, do, lse, delta, dq, own_dk, own_dv, q_of
     queries = load_rows(q + q_start * q_token + head * q_head, rows, num_queries, q_token, K, BLOCK_K)
     ups = load_rows(do + at * V, rows, num_queries, num_heads * V, V, BLOCK_V)
     k_base, v_base = k + k_start * k_token + head * k_head, v + k_start * v_token + head * v_head
-    query_at, query_time, query_group, query_when, mass, shift = None, None, None, None, None, None
+    query_at = None
+    query_time = None
+    query_group = None
+    query_when = None
+    mass = None
+    shift = None
     if place is not None:
         query_at = (load_facts(q_at, q_start, rows, num_queries) - k_start).to(tl.int32)[:, None]
     if time is not None:
@@ -130,7 +136,7 @@ def query_kernel(q, k, v, own_k, own_v, do, lse, delta, dq, own_dk, own_dv, q_of
             cell_base, cell_edge, window, scale, False, CAUSAL, SAME, SOFTMAX, PRECISION, FAST, K, V, BLOCK_K,
             BLOCK_V, M, N)  # fmt: skip
     for n0 in range(whole, last, N):
-        may = m0 >= 0
+        may = True
         if (q_group is not None) or (q_when is not None):
             keys = n0 + tl.arange(0, N)
             may = may_see(m0, n0, query_group, load_facts(k_group, k_start, keys, num_keys), query_when,
@@ -155,7 +161,10 @@ def key_tile(k, v, dk, dv, m0, n0, num_queries, num_keys, q_base, do_base, lse_b
     q = load_rows(q_base, rows, num_queries, q_stride, K, BLOCK_K)
     do = load_rows(do_base, rows, num_queries, num_heads * V, V, BLOCK_V)
     key, query = (n0 + tl.arange(0, N))[:, None], rows[None, :]
-    query_at, query_time, query_group, query_when = None, None, None, None
+    query_at = None
+    query_time = None
+    query_group = None
+    query_when = None
     if place is not None:
         query_at = (load_facts(q_at, query_start, rows, num_queries) - key_start).to(tl.int32)[None, :]
     if time is not None:
@@ -205,7 +214,11 @@ def key_kernel(q, k, v, do, lse, delta, dk, dv, q_offsets, k_offsets, num_rows, 
     keys = load_rows(k + k_start * k_token + head * k_head, rows, num_keys, k_token, K, BLOCK_K)
     values = load_rows(v + k_start * v_token + head * v_head, rows, num_keys, v_token, V, BLOCK_V)
     q_base, do_base = q + q_start * q_token + head * q_head, do + at * V
-    lse_base, delta_base, key_time, key_group, key_when = None, None, None, None, None
+    lse_base = None
+    delta_base = None
+    key_time = None
+    key_group = None
+    key_when = None
     if SOFTMAX:
         lse_base, delta_base = lse + at, delta + at
     if time is not None:
@@ -229,7 +242,7 @@ def key_kernel(q, k, v, do, lse, delta, dk, dv, q_offsets, k_offsets, num_rows, 
             whole = tl.minimum((n0 + N + M - 2) // M * M, last)
     dk_total, dv_total = tl.zeros([N, BLOCK_K], tl.float32), tl.zeros([N, BLOCK_V], tl.float32)
     for m0 in range(first, whole, M):
-        may = n0 >= 0
+        may = True
         if (q_group is not None) or (q_when is not None):
             asked = m0 + tl.arange(0, M)
             may = may_see(m0, n0, load_facts(q_group, q_start, asked, num_queries), key_group,

@@ -60,7 +60,8 @@ def read_tile(q, total, top, mass, m0, n0, num_keys, k_base, v_base, k_stride, v
         times = None
     scores = with_bias(scores, query_at, key, query_time, times, n0, place, time, reach, cell_base, cell_edge, N)
     if MASKED:
-        groups, when = None, None
+        groups = None
+        when = None
         if key_group is not None:
             groups = load_facts(key_group, key_start, rows, num_keys)[None, :]
         if key_when is not None:
@@ -108,7 +109,10 @@ def forward_kernel(q, k, v, own_k, own_v, out, lse, q_offsets, k_offsets, num_ro
     rows = m0 + tl.arange(0, M)
     queries = load_rows(q + q_start * q_token + head * q_head, rows, num_queries, q_token, K, BLOCK_K)
     k_base, v_base = k + k_start * k_token + head * k_head, v + k_start * v_token + head * v_head
-    query_at, query_time, query_group, query_when = None, None, None, None
+    query_at = None
+    query_time = None
+    query_group = None
+    query_when = None
     if place is not None:
         query_at = (load_facts(q_at, q_start, rows, num_queries) - k_start).to(tl.int32)[:, None]
     if time is not None:
@@ -139,7 +143,7 @@ def forward_kernel(q, k, v, own_k, own_v, out, lse, q_offsets, k_offsets, num_ro
             query_time, query_group, query_when, k_time, k_group, k_when, place, time, reach, cell_base, cell_edge,
             window, scale, False, CAUSAL, SAME, SOFTMAX, PRECISION, FAST, K, V, BLOCK_K, BLOCK_V, M, N)  # fmt: skip
     for n0 in range(whole, last, N):
-        may = m0 >= 0
+        may = True
         if (q_group is not None) or (q_when is not None):
             keys = n0 + tl.arange(0, N)
             may = may_see(m0, n0, query_group, load_facts(k_group, k_start, keys, num_keys), query_when,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -122,17 +123,29 @@ class TableGrads:
         return place, time
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Untuned:
+    """A kernel with given constants, called as Triton's are."""
+
+    kernel: Any
+    constants: dict[str, int]
+
+    def __getitem__(self, grid: Any) -> Any:
+        return partial(self.kernel[grid], **self.constants)
+
+
 def tuned(kernel: Any, key: list[str], tiles: list[tuple[int, int, int, int]], *sums: str) -> Any:
     """``kernel`` with the fastest of ``(M, N, warps, stages)``, found at the first call for each ``key``; M 0: it has none.
 
     ``sums``: arguments that the kernel adds to, zeroed between trials. The last resort, where memory on the chip is
     short, is a small tile; the interpreter takes the smallest.
     """
-    tiles = [*tiles, (32 if tiles[0][0] else 0, 32, 4, 1)]
+    has_m = tiles[0][0] > 0
     if interpreted():
-        tiles = [(_SMALLEST_DOT if tiles[0][0] else 0, _SMALLEST_DOT, 4, 1)]
+        return _Untuned(kernel, dict.fromkeys(("M", "N") if has_m else ("N",), _SMALLEST_DOT))
+    tiles = [*tiles, (32 if has_m else 0, 32, 4, 1)]
     configs = [
-        triton.Config({"M": m, "N": n} if m else {"N": n}, num_warps=warps, num_stages=stages)
+        triton.Config({"M": m, "N": n} if has_m else {"N": n}, num_warps=warps, num_stages=stages)
         for m, n, warps, stages in tiles
     ]
     return triton.autotune(configs=configs, key=key, reset_to_zero=list(sums) or None)(kernel)

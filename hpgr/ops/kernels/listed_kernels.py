@@ -44,18 +44,35 @@ def own_score(query, own_k, place, time, reach, scale, K: tl.constexpr, BLOCK_K:
 
 
 @triton.jit
-def listed_scores(query, keys, listed, there, n, q_at, q_time, k_time, place, time, reach, cell_base, cell_edge, scale):
-    """Scores of a chunk of the list, with the bias of each pair; and the rows of the two tables that they read."""
-    scores = tl.sum(keys * query[None, :], 1) * scale
-    places, buckets = None, None
-    if place is not None:
+def list_places(n, listed, q_at, place, reach):
+    """The row of the place table of each listed key; None without a table."""
+    if place is None:
+        places = None
+    else:
         places = place_row(tl.load(q_at + n), listed, reach)
-        scores += tl.load(place + places).to(tl.float32)
-    if time is not None:
+    return places
+
+
+@triton.jit
+def list_buckets(n, listed, there, q_time, k_time, time, cell_base, cell_edge):
+    """The row of the time table of each listed key; None without a table."""
+    if time is None:
+        buckets = None
+    else:
         times = tl.load(k_time + listed, mask=there, other=0)
         buckets = time_bucket(tl.load(q_time + n) - times, cell_base, cell_edge)
+    return buckets
+
+
+@triton.jit
+def list_scores(query, keys, places, buckets, place, time, scale):
+    """Scores of a chunk of the list, with the bias of each pair."""
+    scores = tl.sum(keys * query[None, :], 1) * scale
+    if place is not None:
+        scores += tl.load(place + places).to(tl.float32)
+    if time is not None:
         scores += tl.load(time + buckets).to(tl.float32)
-    return scores, places, buckets
+    return scores
 
 
 @triton.jit
@@ -86,8 +103,9 @@ def listed_forward(q, k, v, own_k, own_v, rows, gate, out, lse, list_width, q_to
             there = there & (gates > 0)
         keys = gathered_rows(k + head * k_head, listed, there, k_token, K, BLOCK_K)
         values = gathered_rows(v + head * v_head, listed, there, v_token, V, BLOCK_V)
-        scores, _, _ = listed_scores(query, keys, listed, there, n, q_at, q_time, k_time, place, time, reach, cell_base,
-                                     cell_edge, scale)  # fmt: skip
+        places = list_places(n, listed, q_at, place, reach)
+        buckets = list_buckets(n, listed, there, q_time, k_time, time, cell_base, cell_edge)
+        scores = list_scores(query, keys, places, buckets, place, time, scale)
         if SOFTMAX:
             scores = tl.where(there, scores * LOG2E, -float("inf"))
             new_top = tl.maximum(top, tl.max(scores))
@@ -126,25 +144,26 @@ def listed_backward(q, k, v, own_k, own_v, rows, gate, do, lse, delta, dq, dk, d
     up_V = one_row(do + at * V, V, BLOCK_V) * share
     total = tl.zeros([BLOCK_K], tl.float32)
     wide, deep = tl.arange(0, BLOCK_K), tl.arange(0, BLOCK_V)
-    mass, shift = None, None
+    mass = None
+    shift = None
     if SOFTMAX:
         mass, shift = tl.load(lse + at), tl.load(delta + at)
     if own_k is not None:
         score = own_score(query, own_k + at * K, place, time, reach, scale, K, BLOCK_K)
-        up = tl.sum(up_V * one_row(own_v + at * V, V, BLOCK_V))
+        own_up = tl.sum(up_V * one_row(own_v + at * V, V, BLOCK_V))
         if SOFTMAX:
-            weight = tl.exp2(score * LOG2E - mass)
-            grad = weight * (up - shift)
+            own_weight = tl.exp2(score * LOG2E - mass)
+            own_grad = own_weight * (own_up - shift)
         else:
-            weight, slope = silu_and_slope(score, FAST)
-            grad = up * slope
+            own_weight, own_slope = silu_and_slope(score, FAST)
+            own_grad = own_up * own_slope
         if place is not None:
-            tl.atomic_add(place_grad + reach, grad, sem="relaxed")
+            tl.atomic_add(place_grad + reach, own_grad, sem="relaxed")
         if time is not None:
-            tl.atomic_add(time_grad, grad, sem="relaxed")
-        total = grad * one_row(own_k + at * K, K, BLOCK_K)
-        tl.store(own_dk + at * K + wide, (grad * scale * query).to(own_dk.dtype.element_ty), mask=wide < K)
-        tl.store(own_dv + at * V + deep, (weight * up_V).to(own_dv.dtype.element_ty), mask=deep < V)
+            tl.atomic_add(time_grad, own_grad, sem="relaxed")
+        total = own_grad * one_row(own_k + at * K, K, BLOCK_K)
+        tl.store(own_dk + at * K + wide, (own_grad * scale * query).to(own_dk.dtype.element_ty), mask=wide < K)
+        tl.store(own_dv + at * V + deep, (own_weight * up_V).to(own_dv.dtype.element_ty), mask=deep < V)
     for w0 in range(0, list_width, N):
         w = w0 + tl.arange(0, N)
         listed = tl.load(rows + n * list_width + w, mask=w < list_width, other=-1)
@@ -154,8 +173,9 @@ def listed_backward(q, k, v, own_k, own_v, rows, gate, do, lse, delta, dq, dk, d
             there = there & (gates > 0)
         keys = gathered_rows(k + head * k_head, listed, there, k_token, K, BLOCK_K)
         values = gathered_rows(v + head * v_head, listed, there, v_token, V, BLOCK_V)
-        scores, places, buckets = listed_scores(query, keys, listed, there, n, q_at, q_time, k_time, place, time, reach,
-                                                cell_base, cell_edge, scale)  # fmt: skip
+        places = list_places(n, listed, q_at, place, reach)
+        buckets = list_buckets(n, listed, there, q_time, k_time, time, cell_base, cell_edge)
+        scores = list_scores(query, keys, places, buckets, place, time, scale)
         up = tl.sum(values * up_V[None, :], 1)
         if SOFTMAX:
             weights = tl.exp2(tl.where(there, scores * LOG2E - mass, -float("inf")))
