@@ -279,8 +279,8 @@ def measurements(runs: int) -> Iterator[str]:
     yield from group(
         {
             "dense history": functools.partial(problem.dense, "triton"),
-            "session-sparse history": functools.partial(problem.sparse, "triton"),
-            "session-sparse history, its choice of rows included": functools.partial(chosen_and_read, problem),
+            "session-sparse history, lists known from an earlier layer": functools.partial(problem.sparse, "triton"),
+            "session-sparse history, lists chosen anew": functools.partial(chosen_and_read, problem),
         },
         problem,
         runs,
@@ -288,7 +288,7 @@ def measurements(runs: int) -> Iterator[str]:
 
 
 def chosen_and_read(problem: Problem) -> Tensor:
-    """The session-sparse read with its lists made anew, as the first layer of a model pays."""
+    """The session-sparse read with its lists and their unions made anew, as the first layer of a model pays."""
     problem.__dict__.pop("session_lists", None)
     return problem.sparse("triton")
 

@@ -9,25 +9,30 @@ import sys
 
 import pytest
 
-TILE = {"K": 20, "V": 32, "BLOCK_K": 32, "BLOCK_V": 32, "M": 32, "N": 32}
+TILE = {"K": 20, "V": 32, "BLOCK_K": 32, "BLOCK_V": 32, "M": 32, "N": 32, "SIZE": 32}
 INTEGERS = {"q_offsets", "k_offsets", "q_at", "q_time", "k_time", "q_group", "k_group", "q_when", "k_when"}
 INTEGERS |= {"rows", "cell_edge"}
+SHORT = {"cell_base", "union", "sizes"}
 BIAS = {"place", "time", "q_at", "q_time", "k_time", "cell_base", "cell_edge"}
 FACTS = {"q_group", "k_group", "q_when", "k_when", "window"}
 OWN = {"own_k", "own_v", "own_dk", "own_dv"}
-SUMS = {"lse", "delta", "place_grad", "time_grad", "gate_grad", "place", "time"}
+SUMS = {"lse", "delta", "place_grad", "time_grad", "gate_grad", "gates", "place", "time"}
 NUMBERS = {"num_rows", "reach", "window", "num_heads", "copies", "place_size", "time_size", "list_width"}
+NUMBERS |= {"union_width", "num_queries"}
 STEPS = {f"{x}_{step}" for x in "qkv" for step in ("token", "head")}
 
 
 @pytest.mark.triton
 @pytest.mark.slow
-def test_every_kernel_compiles_for_an_h100():
+def test_every_kernel_compiles_for_an_h100(tmp_path):
     done = subprocess.run(
-        [sys.executable, __file__], capture_output=True, text=True, env=os.environ | {"TRITON_INTERPRET": "0"}
+        [sys.executable, __file__],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["10", "kernels"]
+    assert done.stdout.split() == ["14", "kernels"]
 
 
 def _type(name: str, dtype: str) -> str:
@@ -35,7 +40,7 @@ def _type(name: str, dtype: str) -> str:
         return "i32"
     if name in ("scale", "share"):
         return "fp32"
-    if name == "cell_base":
+    if name in SHORT:
         return "*i32"
     return "*i64" if name in INTEGERS else "*fp32" if name in SUMS else f"*{dtype}"
 
@@ -59,8 +64,10 @@ def _main() -> None:
     from hpgr.ops.kernels.dense_backward import key_kernel, query_kernel
     from hpgr.ops.kernels.dense_forward import forward_kernel
     from hpgr.ops.kernels.listed_kernels import listed_backward, listed_forward
+    from hpgr.ops.kernels.union_kernels import union_backward, union_forward
 
-    kernels = (forward_kernel, query_kernel, key_kernel, listed_forward, listed_backward)
+    dense = (forward_kernel, query_kernel, key_kernel)
+    kernels = (*dense, listed_forward, listed_backward, union_forward, union_backward)
     simple = {"SOFTMAX": True, "CAUSAL": True, "SAME": True, "PLAIN": True, "PRECISION": "tf32x3", "FAST": False}
     full = {"SOFTMAX": False, "CAUSAL": False, "SAME": False, "PLAIN": False, "PRECISION": "ieee", "FAST": True}
     cases = [(simple, BIAS | FACTS | OWN, "fp32"), (full, {"lse", "delta"}, "bf16")]

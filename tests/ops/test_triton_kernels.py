@@ -208,6 +208,47 @@ def test_queries_read_lists(num_queries, num_rows, width, kind, normaliser, clos
     _agree(outs, [q, k, v, gate, *bias.parameters()], close)
 
 
+@pytest.mark.triton
+def test_lists_that_neighbours_share_are_read_as_their_union(monkeypatch, close):
+    monkeypatch.setattr("hpgr.ops.listed_attention.triton._MANY", 1)
+    from hpgr.ops.kernels.union import SIZE, Union
+
+    count = SIZE + 5
+    q, k, v = _drawn(count, 2, 5), _drawn(count, 2, 5), _drawn(count, 2, 20)
+    back = torch.arange(count)[:, None] - torch.tensor([0, 1, 1, 4, 9])
+    rows, gate = back.clamp(min=-1), torch.rand(count, 5)
+    rows[3] = -1
+    union = Union.of(rows, gate)
+    assert union is not None
+    assert union.sizes.tolist() == [SIZE, 14]
+    how = {"weights": "silu", "normaliser": 8.0, "scale": 0.6}
+    outs = tuple(listed_attention(q, k, v, rows, gate, **how, impl=impl) for impl in ("triton", "reference"))
+    assert "Union" in outs[0].grad_fn.name()
+    _agree(outs, [q, k, v], close)
+
+
+@pytest.mark.triton
+def test_a_union_is_remembered_only_for_the_very_lists_unchanged():
+    from hpgr.ops.kernels.union import Union
+
+    rows, gate = torch.tensor([[0, 1], [0, 1]]), torch.ones(2, 2)
+    first = Union.known(rows, gate)
+    assert Union.known(rows, gate) is first
+    assert Union.known(rows, gate.clone()) is not first
+    again = Union.known(rows, gate)
+    rows[0, 0] = 1
+    assert Union.known(rows, gate) is not again
+    assert Union.known(rows, gate).gates[0].tolist() == [0.0, 2.0, 0.0]
+
+
+@pytest.mark.triton
+def test_lists_with_nothing_in_common_have_no_union():
+    from hpgr.ops.kernels.union import SIZE, Union
+
+    assert Union.of(torch.arange(SIZE * 3).view(SIZE, 3), torch.ones(SIZE, 3)) is None
+    assert Union.of(torch.full((4, 3), -1), torch.ones(4, 3)) is None
+
+
 def test_cells_give_the_bucket_of_every_duration():
     edges = hstu_edges_ms()
     reached = edges[edges < torch.iinfo(torch.int64).max]

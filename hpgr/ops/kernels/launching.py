@@ -20,6 +20,11 @@ _COPIES = 64
 _SMALLEST_DOT = 16
 
 
+def smallest(size: int) -> int:
+    """``size``, or in the interpreter the least that a product takes."""
+    return _SMALLEST_DOT if interpreted() else size
+
+
 def by_rows(x: Tensor, dtype: torch.dtype) -> Tensor:
     """``x`` with its last dimension in one piece; heads and rows may have any stride."""
     x = x.to(dtype)
