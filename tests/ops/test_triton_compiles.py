@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-TILE = {"K": 20, "V": 32, "BLOCK_K": 32, "BLOCK_V": 32, "M": 32, "N": 32, "SIZE": 32}
+TILE = {"K": 12, "V": 16, "BLOCK_K": 16, "BLOCK_V": 16, "M": 16, "N": 16, "SIZE": 16}
 INTEGERS = {"q_offsets", "k_offsets", "q_at", "q_time", "k_time", "q_group", "k_group", "q_when", "k_when"}
 INTEGERS |= {"rows", "cell_edge"}
 SHORT = {"cell_base", "union", "sizes"}
