@@ -264,8 +264,8 @@ def test_bad_input_is_named():
         run(weights="softmax")
     with pytest.raises(UnknownNameError, match=r"no kind of weights is named 'softmx'; did you mean softmax"):
         run(weights="softmx")
-    with pytest.raises(UnknownNameError, match=r"no implementation is named 'triton'"):
-        run(impl="triton")
+    with pytest.raises(UnknownNameError, match=r"no implementation is named 'tritn'; did you mean triton"):
+        run(impl="tritn")
     with pytest.raises(UnsupportedError, match=r"impl \(fused\) must be asked for causal softmax without window"):
         run(impl="fused")
     with pytest.raises(UnsupportedError, match=r"bias \(object\) must tell its tables for impl blocked; use vect"):

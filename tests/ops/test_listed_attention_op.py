@@ -94,17 +94,17 @@ def test_silu_weights_keep_how_many_events_match_and_softmax_weights_only_their_
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 def test_a_gate_of_zero_hides_a_row_from_softmax(impl, close):
-    q, k, v = _inputs()
+    q, k, v = _inputs(dtype=torch.float32)
     rows = torch.tensor([[0, 3, 5]] * 4)
-    gate = torch.tensor([[1.0, 0.0, 1.0]] * 4).double()
+    gate = torch.tensor([[1.0, 0.0, 1.0]] * 4)
     got = listed_attention(q, k, v, rows, gate, weights="softmax", impl=impl)
     close(got, listed_attention(q, k, v, rows[:, [0, 2]], gate[:, [0, 2]], weights="softmax", impl=impl))
 
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS)
 def test_gates_of_zero_alone_leave_softmax_nothing_to_read(impl):
-    q, k, v = _inputs()
-    gate = torch.zeros(4, 2).double().requires_grad_()
+    q, k, v = _inputs(dtype=torch.float32)
+    gate = torch.zeros(4, 2).requires_grad_()
     got = listed_attention(q, k, v, torch.tensor([[0, 3]] * 4), gate, weights="softmax", impl=impl)
     (grad,) = autograd.grad(got.sum(), gate)
     assert (got == 0).all()

@@ -13,8 +13,10 @@ from hpgr.ops.attention.blocked import attention_blocked
 from hpgr.ops.attention.fused import attention_fused, can_fuse
 from hpgr.ops.attention.mask_rule import MaskRule
 from hpgr.ops.attention.reference import attention_reference
+from hpgr.ops.attention.triton import attention_triton
 from hpgr.ops.attention.vectorised import attention_vectorised
 from hpgr.ops.choice import chosen
+from hpgr.ops.kernels.support import chooses_triton
 from hpgr.ops.weighing import Kind, PairBias, Weighing, check_heads, check_offsets
 
 __all__ = ["IMPLEMENTATIONS", "MaskRule", "PairBias", "attention", "implementation_for"]
@@ -24,6 +26,7 @@ IMPLEMENTATIONS = {
     "vectorised": attention_vectorised,
     "blocked": attention_blocked,
     "fused": attention_fused,
+    "triton": attention_triton,
 }
 
 
@@ -61,9 +64,9 @@ def attention(  # noqa: PLR0913 - tensors and the options that define the weight
 
 
 def implementation_for(q_THK: Tensor, v_THK: Tensor, *, weights: Kind, rule: MaskRule, bias: PairBias | None) -> str:
-    """What ``auto`` runs: on a CPU the fused kernel where it applies, else blocks; elsewhere the vectorised one."""
+    """What ``auto`` runs: on a CPU the fused kernel where it applies, else blocks; on CUDA Triton where it is installed."""
     if q_THK.device.type != "cpu":
-        return "vectorised"
+        return chosen("auto", IMPLEMENTATIONS, triton=chooses_triton(q_THK, bias))
     if can_fuse(weights, rule, bias) and q_THK.shape[2] == v_THK.shape[2]:
         return "fused"
     return "blocked" if bias is None or isinstance(bias, TabledBias) else "vectorised"

@@ -10,13 +10,19 @@ from torch import Tensor
 
 from hpgr.ops.candidate_attention.reading import Boost, Listed, Reading
 from hpgr.ops.candidate_attention.reference import candidate_attention_reference
+from hpgr.ops.candidate_attention.triton import candidate_attention_triton
 from hpgr.ops.candidate_attention.vectorised import candidate_attention_vectorised
 from hpgr.ops.choice import chosen
+from hpgr.ops.kernels.support import chooses_triton
 from hpgr.ops.weighing import Kind, PairBias, Weighing
 
 __all__ = ["IMPLEMENTATIONS", "candidate_attention"]
 
-IMPLEMENTATIONS = {"reference": candidate_attention_reference, "vectorised": candidate_attention_vectorised}
+IMPLEMENTATIONS = {
+    "reference": candidate_attention_reference,
+    "vectorised": candidate_attention_vectorised,
+    "triton": candidate_attention_triton,
+}
 
 
 def candidate_attention(  # noqa: PLR0913 - tensors and the options that define the weights
@@ -64,4 +70,5 @@ def candidate_attention(  # noqa: PLR0913 - tensors and the options that define 
     )
     weighing = Weighing(kind=weights, normaliser=normaliser, scale=scale, bias=bias)
     reading.check(weights)
-    return IMPLEMENTATIONS[chosen(impl, IMPLEMENTATIONS)](reading, weighing)
+    name = chosen(impl, IMPLEMENTATIONS, triton=chooses_triton(q_CHK, bias))
+    return IMPLEMENTATIONS[name](reading, weighing)

@@ -8,14 +8,20 @@ from __future__ import annotations
 from torch import Tensor
 
 from hpgr.ops.choice import chosen
+from hpgr.ops.kernels.support import chooses_triton
 from hpgr.ops.listed_attention.entries import Lists
 from hpgr.ops.listed_attention.reference import listed_attention_reference
+from hpgr.ops.listed_attention.triton import listed_attention_triton
 from hpgr.ops.listed_attention.vectorised import listed_attention_vectorised
 from hpgr.ops.weighing import Kind, PairBias, Weighing, check_heads
 
 __all__ = ["IMPLEMENTATIONS", "Lists", "listed_attention"]
 
-IMPLEMENTATIONS = {"reference": listed_attention_reference, "vectorised": listed_attention_vectorised}
+IMPLEMENTATIONS = {
+    "reference": listed_attention_reference,
+    "vectorised": listed_attention_vectorised,
+    "triton": listed_attention_triton,
+}
 
 
 def listed_attention(  # noqa: PLR0913 - tensors and the options that define the weights
@@ -43,7 +49,8 @@ def listed_attention(  # noqa: PLR0913 - tensors and the options that define the
     check_heads(q_NHK, k_THK, v_THK, same_rows=False)
     check_list("rows", q_NHK.shape[0], rows_NW, gate_NW)
     weighing = Weighing(kind=weights, normaliser=normaliser, scale=scale, bias=bias)
-    return IMPLEMENTATIONS[chosen(impl, IMPLEMENTATIONS)](q_NHK, k_THK, v_THK, rows_NW, gate_NW, weighing)
+    name = chosen(impl, IMPLEMENTATIONS, triton=chooses_triton(q_NHK, bias))
+    return IMPLEMENTATIONS[name](q_NHK, k_THK, v_THK, rows_NW, gate_NW, weighing)
 
 
 def check_list(name: str, num_queries: int, rows_NW: Tensor, gate_NW: Tensor) -> None:
