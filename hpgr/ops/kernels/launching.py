@@ -75,10 +75,13 @@ class Tables:
         if bias is None:
             return cls()
         assert isinstance(bias, TableBias)
+        query_at = bias.query_at_Q
+        if query_at is None:
+            query_at = torch.arange(bias.query_time_Q.shape[0], device=bias.query_time_Q.device)
         return cls(
             place=bias.place,
             time=bias.time,
-            query_at=bias.query_at_Q,
+            query_at=query_at,
             query_time=bias.query_time_Q,
             key_time=bias.key_time_T,
         )

@@ -21,7 +21,7 @@ class TableBias(Protocol):
     """A ``PairBias`` of two tables, which a kernel can look up: ``place[clamp(key - query_at)] + time[bucket]``.
 
     ``place``: an odd number of rows, the middle one for no distance; ``time``: by ``hstu_bucket``; times in
-    milliseconds, int64.
+    milliseconds, int64. ``query_at_Q`` None: each query stands at its own row of the keys.
     """
 
     @property
@@ -33,7 +33,7 @@ class TableBias(Protocol):
     @property
     def key_time_T(self) -> Tensor: ...
     @property
-    def query_at_Q(self) -> Tensor: ...
+    def query_at_Q(self) -> Tensor | None: ...
 
 
 @lru_cache(maxsize=1)
