@@ -54,9 +54,7 @@ class StageModule(pl.LightningModule):
         ]
         if settings.optimiser == "adagrad":
             return Adagrad(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
-        # One pass over the weights instead of ten; Lightning does not clip the gradients of such a step under autocast.
-        fused = self.device.type == "cpu" and self.trainer.precision == "32-true"
-        return torch.optim.AdamW(groups, betas=settings.betas, weight_decay=settings.weight_decay, fused=fused or None)
+        return torch.optim.AdamW(groups, betas=settings.betas, weight_decay=settings.weight_decay)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The one move of a batch."""
