@@ -1,10 +1,10 @@
-# make demo | make test | make check; all of them set up .venv first, once.
+# make demo | make test | make check | make bench; all of them set up .venv first, once.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check lint types floors clean
+.PHONY: setup demo test check lint types floors bench clean
 
 setup: $(READY)
 
@@ -32,6 +32,9 @@ floors: setup
 	$(BIN)/lint-imports
 
 check: lint types floors test
+
+bench: setup
+	$(BIN)/python benchmarks/suite.py
 
 clean:
 	rm -rf $(VENV) demo build dist

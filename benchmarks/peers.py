@@ -55,7 +55,7 @@ PEERS = {
         models=("sasrec",),
         batch=2048,
         learns=False,
-        steps=2,
+        steps=1,
     ),
 }
 
