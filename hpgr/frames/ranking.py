@@ -103,3 +103,8 @@ class RankingRecommender(nn.Module):
             raise DataError(
                 f"candidate features ({given}) must be the {wanted} that the model was built with: {self.config.features}"
             )
+
+
+def features_of(frame: Any) -> tuple[str, ...]:
+    """Names of the cross features that a frame's ranker reads; none for a frame without one."""
+    return getattr(getattr(frame, "ranker", frame).config, "features", ())

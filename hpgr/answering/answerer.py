@@ -9,18 +9,19 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
-from hpgr.api.asked_histories import AskedHistories
-from hpgr.api.material import features_of
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError, DataError, UnsupportedError
 from hpgr.core.jagged import Jagged
+from hpgr.data.asked_histories import AskedHistories
 from hpgr.data.candidate_lists import Lists
 from hpgr.data.catalogue import Catalogue
 from hpgr.data.history import gather_history
 from hpgr.data.item_clock import ItemClock
 from hpgr.data.ranges import flat_index, offsets_from
 from hpgr.data.ranking_batch import RankingInput
+from hpgr.frames.ranking import features_of
 from hpgr.retrieval.exact import top_k
 
 By = Literal["auto", "retrieve", "rank"]
@@ -71,14 +72,23 @@ class Answerer:
         pieces = []
         for rows in np.array_split(np.arange(len(asked.users)), max(1, -(-len(asked.users) // self._users_at_once()))):
             lists = self._pool(asked, rows, wanted, ranks)
-            history, candidates = self.batch(asked, lists)
-            if ranks:
-                score = self.frame.logits(history, candidates)[:, 0]
-            else:
-                scores_BV = torch.nn.functional.pad(self.frame.scores(history), (0, 1), value=-torch.inf)
-                score = scores_BV[candidates.user_of_candidate(), candidates.item_idx]
-            pieces.append(self._table(asked, rows, lists, score.double().numpy(), wanted.k))
+            pieces.append(self._table(asked, rows, lists, self.score(asked, lists, by_rank=ranks), wanted.k))
         return pl.concat(pieces)
+
+    def scores(self, asked: AskedHistories, rows: np.ndarray) -> Tensor:
+        """``[n, V]``: the retriever's score of every catalogue item for the histories at ``rows [n]``."""
+        start, stop, now_ms = asked.start[rows], asked.stop[rows], asked.now_ms[rows]
+        return self.frame.scores(
+            gather_history(asked.events, self.catalogue, start, stop, now_ms, max_len=self.max_len)
+        )
+
+    def score(self, asked: AskedHistories, lists: Lists, *, by_rank: bool) -> np.ndarray:
+        """``[C]`` float64: the ranker's log-odds, or the retriever's scores, which an item outside the catalogue lacks: ``-inf``."""
+        history, candidates = self.batch(asked, lists)
+        if by_rank:
+            return self.frame.logits(history, candidates)[:, 0].double().numpy()
+        scores_BV = torch.nn.functional.pad(self.frame.scores(history), (0, 1), value=-torch.inf)
+        return scores_BV[candidates.user_of_candidate(), candidates.item_idx].double().numpy()
 
     def batch(self, asked: AskedHistories, lists: Lists) -> tuple[History, Candidates]:
         """Histories and candidates as evaluation builds them from the same events."""
@@ -142,13 +152,12 @@ class Answerer:
         self, asked: AskedHistories, rows: np.ndarray, wanted: Wanted, ranks: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         start, stop = asked.start[rows], asked.stop[rows]
-        history = gather_history(asked.events, self.catalogue, start, stop, asked.now_ms[rows], max_len=self.max_len)
         excluded = None
         if wanted.exclude_seen:
             seen = self.catalogue.rows(np.asarray(asked.events.item_idx)[flat_index(start, stop)])
             excluded = Jagged(torch.from_numpy(seen), torch.from_numpy(offsets_from(stop - start)))
         found, score = top_k(
-            self.frame.scores(history), max(wanted.pool, wanted.k) if ranks else wanted.k, excluded=excluded
+            self.scores(asked, rows), max(wanted.pool, wanted.k) if ranks else wanted.k, excluded=excluded
         )
         keep = (score > -torch.inf).numpy()
         items = self.catalogue.store_rows()[found.numpy()]
