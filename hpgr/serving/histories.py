@@ -15,11 +15,13 @@ from hpgr.serving.user_history import UserHistory
 
 @dataclass(slots=True)
 class CacheCounts:
-    """``hits``: histories found in memory; ``misses``: read whole from the states; ``grown``: by newer events."""
+    """``hits``: histories found in memory; ``misses``: read whole from the states; ``grown``: by newer events;
+    ``damaged``: rows of logs that were left out, at each reading."""
 
     hits: int = 0
     misses: int = 0
     grown: int = 0
+    damaged: int = 0
     bytes: int = 0
 
 
@@ -62,6 +64,7 @@ class Histories:
                     self.counts.grown += new is not None and new is not before
                 if new is None:
                     self.counts.misses += 1
+                    self.counts.damaged += log.damaged
                     new = UserHistory.of(log if log.whole else self._states.read([(user, None)])[0], self.reading)
                 found[user] = new
         finally:
