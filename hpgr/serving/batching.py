@@ -80,9 +80,7 @@ class Batcher(Generic[JobT, ResultT]):
             if last:
                 return
 
-    def _more(
-        self, first: tuple[JobT, Future[ResultT]]
-    ) -> tuple[list[tuple[JobT, Future[ResultT]]], bool]:
+    def _more(self, first: tuple[JobT, Future[ResultT]]) -> tuple[list[tuple[JobT, Future[ResultT]]], bool]:
         taken, deadline = [first], time.monotonic() + self._wait_s
         while len(taken) < self._most:
             wait_s = deadline - time.monotonic() if len(taken) == 1 else 0.0

@@ -97,7 +97,8 @@ class Gate:
 
 async def _whole(receive: Receive, most: int) -> bytes | None:
     """The body; None where it is larger than ``most`` bytes, and then its rest is not read."""
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":

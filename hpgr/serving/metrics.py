@@ -15,9 +15,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = kept = CollectorRegistry()
         self.requests = Counter("hpgr_requests", "Requests by route and status.", ["route", "status"], registry=kept)
-        self.seconds = Histogram(
-            "hpgr_request_seconds", "Time to answer.", ["route"], buckets=_SECONDS, registry=kept
-        )
+        self.seconds = Histogram("hpgr_request_seconds", "Time to answer.", ["route"], buckets=_SECONDS, registry=kept)
         self.batch_size = Histogram(
             "hpgr_batch_size", "Jobs done together.", ["queue"], buckets=(1, 2, 4, 8, 16, 32, 64), registry=kept
         )
@@ -37,9 +35,13 @@ class Metrics:
             buckets=(0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1),
             registry=kept,
         )
-        self.shadow_same_first = Counter("hpgr_shadow_same_first", "Shadow answers with the same first item.", registry=kept)
+        self.shadow_same_first = Counter(
+            "hpgr_shadow_same_first", "Shadow answers with the same first item.", registry=kept
+        )
         self.shadow_lost = Counter("hpgr_shadow_lost", "Questions the shadow failed or had no time for.", registry=kept)
-        self._watched = Gauge("hpgr_now", "Histories and bytes held, cache hits and misses, queues.", ["what"], registry=kept)
+        self._watched = Gauge(
+            "hpgr_now", "Histories and bytes held, cache hits and misses, queues.", ["what"], registry=kept
+        )
 
     def watch(self, what: str, read: Callable[[], float]) -> None:
         """A number that is read whenever it is asked for."""
