@@ -219,6 +219,9 @@ async def _unfit(request: Request, error: Exception) -> Response:
         {"field": ".".join(str(part) for part in one["loc"] if part != "body") or "body", "error": one["msg"]}
         for one in error.errors()[:_LISTED]
     ]
+    kind = request.headers.get("content-type", "none")
+    if found[0]["field"] == "body" and "json" not in kind:
+        found[0]["error"] = f"Content-Type ({kind}) must be application/json"
     return JSONResponse({"error": f"{found[0]['field']}: {found[0]['error']}", "fields": found}, status_code=422)
 
 

@@ -38,7 +38,7 @@ class Engine:
         Raises: what ``open_bundle`` does.
         """
         opened = open_bundle(folder)
-        self.model, self.settings = opened.bundle.model, settings
+        self.folder, self.model, self.settings = Path(folder), opened.bundle.model, settings
         self.answerer, self.log = opened.answerer, opened.log
         self.reading = Reading.of(opened, settings.max_events)
         self.histories = Histories(states, self.reading, settings.memory_mb << 20)
@@ -102,9 +102,9 @@ class Engine:
         events = question.events
         at_ms = question.at_ms
         if question.untimed:
-            at_ms = self.log.end_ms if at_ms is None else at_ms
+            end_ms = self.log.end_ms if at_ms is None else at_ms
             events = tuple(
-                Stored(e.seq, at_ms - 1000 * (len(events) - i), e.item, e.action, e.session)
+                Stored(e.seq, end_ms - 1000 * (len(events) - i), e.item, e.action, e.session)
                 for i, e in enumerate(events)
             )
         history = UserHistory.of(UserLog(mark=_BARE_MARK, rows=list(events), whole=True), self.reading)

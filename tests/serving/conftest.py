@@ -35,7 +35,7 @@ FAST = (
 
 
 def train(folder: Path, *, seed: int, model: str = "hpgr") -> Path:
-    """A bundle of a few steps, on a log whose item ids are integers."""
+    """A bundle of a few steps."""
     simulator = Simulator(Simulator.Config(num_users=60, num_items=80, num_categories=6, days=20, seed=3))
     log, items = pl.concat(list(simulator.frames())), simulator.items()
     store = SequenceStore.build(EventLog.read(log), folder / "store", items=items)
