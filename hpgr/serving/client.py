@@ -70,6 +70,12 @@ class Client:
     def close(self) -> None:
         self._connection.close()
 
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Raises: ServiceError; OSError where nothing answers. A connection that the service had closed is opened again."""
         content = None if body is None else json.dumps(body).encode()

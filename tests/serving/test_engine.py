@@ -40,9 +40,7 @@ def engine(bundle, states):
     for user in range(6):
         items = generator.choice(made.reading.ids, user**2)
         times = made.log.end_ms - 1 - np.cumsum(generator.integers(1, 60, user**2))[::-1] * MINUTE
-        states.append(
-            [Event(user=f"u{user}", item=str(i), time_ms=int(t)) for i, t in zip(items, times)], 10**15
-        )
+        states.append([Event(user=f"u{user}", item=str(i), time_ms=int(t)) for i, t in zip(items, times)], 10**15)
     return made
 
 
@@ -96,7 +94,10 @@ def test_together_is_as_one_by_one(engine):
 
 def test_who_is_new_gets_the_prior_and_a_short_history_a_blend(bundle, states):
     engine = Engine(bundle, states, EngineSettings(blend_events=10))
-    popular = [engine.reading.ids[r] for r in engine._store_rows[np.argsort(-engine.answerer.catalogue.train_count, kind="stable")[:5]]]
+    popular = [
+        engine.reading.ids[r]
+        for r in engine._store_rows[np.argsort(-engine.answerer.catalogue.train_count, kind="stable")[:5]]
+    ]
     nobody = ask(engine, user="nobody", k=5)
     assert (nobody.source, ids(nobody), nobody.history_length) == ("prior", popular, 0)
     assert [ask(engine, user=f"u{u}").source for u in (1, 3, 4)] == ["blend", "blend", "model"]

@@ -40,11 +40,18 @@ def same(one: UserHistory, other: UserHistory) -> bool:
 
 # Mostly forward, by steps inside a session and across its border; sometimes back, now and then far back.
 steps = st.one_of(
-    st.integers(0, 5 * MINUTE), st.integers(25 * MINUTE, 40 * MINUTE), st.integers(-3 * 60 * MINUTE, 0), st.just(-9 * DAY)
+    st.integers(0, 5 * MINUTE),
+    st.integers(25 * MINUTE, 40 * MINUTE),
+    st.integers(-3 * 60 * MINUTE, 0),
+    st.just(-9 * DAY),
 )
 told = st.tuples(
-    st.sampled_from("ab"), steps, st.sampled_from([10, 11, "12", 13, 99, "x"]), st.sampled_from([None, "view", "buy", "?"]),
-    st.sampled_from([None, "s1", "s2"]), st.sampled_from(["", "", "1", "2"]),
+    st.sampled_from("ab"),
+    steps,
+    st.sampled_from([10, 11, "12", 13, 99, "x"]),
+    st.sampled_from([None, "view", "buy", "?"]),
+    st.sampled_from([None, "s1", "s2"]),
+    st.sampled_from(["", "", "1", "2"]),
 )
 
 
@@ -65,7 +72,9 @@ def test_grown_event_by_event_is_the_whole_log_read_again(stream, rule, set_ties
         for user, step, item, action, session, event_id in group:
             now = max(now + step, 0) if step > -DAY else now
             time_ms = now if step > -DAY else now + step
-            events.append(Event(user=user, item=item, time_ms=time_ms, event_id=event_id, action=action, session=session))
+            events.append(
+                Event(user=user, item=item, time_ms=time_ms, event_id=event_id, action=action, session=session)
+            )
         for event, placed in zip(events, states.append(events, DAY)):
             if placed.stored is not None:
                 histories.appended(event.user, [placed.stored], placed.mark)
@@ -106,7 +115,10 @@ def test_events_told_one_by_one_read_as_the_store_of_the_same_log(sessions, tmp_
     histories = Histories(states, reading, 1 << 20)
     for i, row in enumerate(frame.iter_rows(named=True)):
         event = Event(
-            user=str(row["user_id"]), item=row["item_id"], time_ms=row["timestamp"] * 1000, event_id=str(i),
+            user=str(row["user_id"]),
+            item=row["item_id"],
+            time_ms=row["timestamp"] * 1000,
+            event_id=str(i),
             session=str(row["session_id"]),
         )
         [placed] = states.append([event], DAY)

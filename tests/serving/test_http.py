@@ -52,7 +52,9 @@ def recommend(client, **body):
 def test_events_are_told_and_the_user_is_answered_from_them(client, items):
     events = [view(7, items[i], 100 * MINUTE - i * MINUTE, event_id=i) for i in range(20)]
     assert tell(client, events)["accepted"] == 20
-    again = tell(client, [*events, view(7, "no such item"), view(7, items[0], -3_600_000), view(7, items[0], 9 * 86_400_000)])
+    again = tell(
+        client, [*events, view(7, "no such item"), view(7, items[0], -3_600_000), view(7, items[0], 9 * 86_400_000)]
+    )
     assert (again["accepted"], again["duplicate"], again["unknown_items"]) == (1, 20, ["no such item"])
     assert (again["too_early"], again["too_late"]) == ([21], [22])
     answer = recommend(client, user_id=7, k=5, exclude_seen=True)
@@ -141,9 +143,40 @@ def test_bodies_that_are_no_json_or_too_large_are_refused(client):
 def test_thousands_of_malformed_requests_crash_nothing(client, items):
     """Values of every kind in every field; each is answered, by 2xx or 4xx, and the service is as before."""
     draw = random.Random(0)
-    odd = [None, True, -1, 0, 1.5, 2**63, 10**30, "", "x", "\x00", "ж" * 300, [], {}, [[]], [None], {"a": 1}, items[0], "nan"]
+    odd = [
+        None,
+        True,
+        -1,
+        0,
+        1.5,
+        2**63,
+        10**30,
+        "",
+        "x",
+        "\x00",
+        "ж" * 300,
+        [],
+        {},
+        [[]],
+        [None],
+        {"a": 1},
+        items[0],
+        "nan",
+    ]
     fields = {
-        "/v1/recommend": ["user_id", "history", "k", "candidates", "at", "exclude_seen", "by", "available", "categories", "weights", "pool"],
+        "/v1/recommend": [
+            "user_id",
+            "history",
+            "k",
+            "candidates",
+            "at",
+            "exclude_seen",
+            "by",
+            "available",
+            "categories",
+            "weights",
+            "pool",
+        ],
         "/v1/rank": ["user_id", "history", "candidates", "at"],
         "/v1/similar": ["item_id", "k", "available", "categories"],
         "/v1/events": ["events"],
@@ -152,9 +185,13 @@ def test_thousands_of_malformed_requests_crash_nothing(client, items):
     for i in range(500):
         path = draw.choice(list(fields))
         body = {"user_id": "a"} if draw.random() < 0.5 and path in ("/v1/recommend", "/v1/rank") else {}
-        body |= {field: draw.choice(odd) for field in draw.sample(fields[path], min(draw.randint(0, 2), len(fields[path])))}
+        body |= {
+            field: draw.choice(odd) for field in draw.sample(fields[path], min(draw.randint(0, 2), len(fields[path])))
+        }
         if path == "/v1/events" and draw.random() < 0.8:
-            one = view("a", items[0], event_id=str(i)) | {draw.choice([*view("a", 1), "session_id", "extra"]): draw.choice(odd)}
+            one = view("a", items[0], event_id=str(i)) | {
+                draw.choice([*view("a", 1), "session_id", "extra"]): draw.choice(odd)
+            }
             body = {"events": [one]}
         content = json.dumps(body).encode()
         if draw.random() < 0.1:
@@ -327,7 +364,9 @@ def test_the_openapi_has_examples_that_are_right(client):
     for path, bodies in examples.items():
         for body in bodies:
             answer = client.post(f"/v1/{path}", json=body)
-            assert answer.status_code == 200 or "must" in answer.json()["error"] or "no category" in answer.json()["error"]
+            assert (
+                answer.status_code == 200 or "must" in answer.json()["error"] or "no category" in answer.json()["error"]
+            )
 
 
 def test_random_answers_are_finite(client, items):

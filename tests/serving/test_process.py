@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,26 +18,36 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from hpgr.core.errors import ConfigError, HpgrError
+from hpgr.serving.app import create_app
 from hpgr.serving.client import Client, ServiceError
+from hpgr.serving.events import Event
+from hpgr.serving.running import read_key, run
 from hpgr.serving.service import Service
 from tests.serving.conftest import free_port
-
-MINUTE = 60_000
-"""Of ms."""
 
 
 @contextmanager
 def served(bundle: Path, *words: str, log: Path | None = None) -> Iterator[tuple[subprocess.Popen, int]]:
     """The running command and its port."""
     port = free_port()
-    command = [sys.executable, "-c", "from hpgr.cli.main import main; main()", "serve", str(bundle), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-c",
+        "from hpgr.cli.main import main; main()",
+        "serve",
+        str(bundle),
+        "--port",
+        str(port),
+    ]
     with open(log or os.devnull, "w") as errors, subprocess.Popen([*command, *words], stderr=errors) as process:
         try:
             for _ in range(600):
                 try:
-                    Client(f"http://127.0.0.1:{port}").ready()
+                    with Client(f"http://127.0.0.1:{port}") as client:
+                        client.ready()
                     break
                 except OSError:
                     assert process.poll() is None, "the command ended before it was ready"
@@ -88,7 +99,9 @@ def test_it_finishes_what_was_begun_and_slow_callers_hold_up_nobody(bundle, tmp_
     log = tmp_path / "log"
     with served(bundle, "--state", f"sqlite:{tmp_path / 'state'}", log=log) as (process, port):
         with socket.create_connection(("127.0.0.1", port)) as slow:
-            slow.sendall(b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\nContent-Type: application/json\r\n\r\n{")
+            slow.sendall(
+                b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\nContent-Type: application/json\r\n\r\n{"
+            )
             client = Client(f"http://127.0.0.1:{port}")
             assert client.recommend(history=["i00001"], k=3)["source"] == "blend"
             client.close()
@@ -137,7 +150,9 @@ def test_two_workers_on_redis_answer_as_one_on_sqlite(bundle, tmp_path, redis_se
                 two = Client(f"http://127.0.0.1:{two_port}")
                 ours, theirs = (c.recommend(user, k=5, at=at) for c in (one, two))
                 assert [i["item_id"] for i in ours["items"]] == [i["item_id"] for i in theirs["items"]]
-                assert [i["score"] for i in ours["items"]] == pytest.approx([i["score"] for i in theirs["items"]], abs=1e-5)
+                assert [i["score"] for i in ours["items"]] == pytest.approx(
+                    [i["score"] for i in theirs["items"]], abs=1e-5
+                )
                 assert ours["history_length"] == theirs["history_length"] == (start + 9) // 3
                 two.close()
         assert one.forget("a") == {"user_id": "a", "events": 30}
@@ -146,16 +161,12 @@ def test_two_workers_on_redis_answer_as_one_on_sqlite(bundle, tmp_path, redis_se
 
 def test_one_service_sees_what_another_was_told_and_follows_its_reload(redis_settings, other_bundle):
     one, two = (Service(redis_settings) for _ in range(2))
-    from hpgr.serving.events import Event
-
     one.tell([Event(user="a", item="i00001", time_ms=1000)]).result(5)
     assert len(two.history("a")) == 1
     two.tell([Event(user="a", item="i00002", time_ms=2000)]).result(5)
     assert len(one.history("a")) == 2
     one.forget("a").result(5)
     assert len(two.history("a")) == 0
-    import shutil
-
     shutil.rmtree(redis_settings.bundle)
     shutil.copytree(other_bundle, redis_settings.bundle)
     new = one.reload_everywhere()
@@ -167,10 +178,6 @@ def test_one_service_sees_what_another_was_told_and_follows_its_reload(redis_set
 
 
 def test_redis_away_is_503_and_comes_back(redis_settings, redis_server):
-    from fastapi.testclient import TestClient
-
-    from hpgr.serving.app import create_app
-
     with TestClient(create_app(Service(redis_settings))) as client:
         told = {"events": [event("a", "i00001", 1)]}
         assert client.post("/v1/events", json=told).json()["accepted"] == 1
@@ -187,9 +194,7 @@ def test_redis_away_is_503_and_comes_back(redis_settings, redis_server):
         assert client.get("/readyz").status_code == 200
 
 
-def test_what_cannot_be_served_is_one_sentence(settings, bundle, tmp_path):
-    from hpgr.serving.running import read_key, run
-
+def test_what_cannot_be_served_is_one_sentence(settings, tmp_path):
     with pytest.raises(ConfigError, match=r"workers \(2\) must be 1 with a state in SQLite; give --state redis://"):
         run(settings, host="127.0.0.1", port=1, workers=2)
     (tmp_path / "key").write_text("\n")

@@ -43,14 +43,26 @@ def kept(states, user):
 
 def test_an_event_told_twice_is_kept_once(states):
     told = [event("a", 10, "x"), event("a", 11, "x"), event("b", 10, "x"), event("a", 12), event("a", 12)]
-    assert [p.status for p in states.append(told, DAY)] == ["accepted", "duplicate", "accepted", "accepted", "duplicate"]
+    assert [p.status for p in states.append(told, DAY)] == [
+        "accepted",
+        "duplicate",
+        "accepted",
+        "accepted",
+        "duplicate",
+    ]
     assert [p.status for p in states.append(told[:1], DAY)] == ["duplicate"]
     assert kept(states, "a") == [(1, 10), (1, 12)]
     assert kept(states, "b") == [(1, 10)]
 
 
 def test_late_events_are_kept_inside_the_window_only(states):
-    told = [event("a", 5 * DAY), event("a", 4 * DAY), event("a", 4 * DAY - 1), event("a", 6 * DAY), event("a", 5 * DAY - 1)]
+    told = [
+        event("a", 5 * DAY),
+        event("a", 4 * DAY),
+        event("a", 4 * DAY - 1),
+        event("a", 6 * DAY),
+        event("a", 5 * DAY - 1),
+    ]
     assert [p.status for p in states.append(told, DAY)] == ["accepted", "accepted", "too_late", "accepted", "too_late"]
 
 
@@ -78,7 +90,9 @@ def test_ids_keep_their_type_and_any_text(states):
 
 def test_many_writers_lose_nothing(states):
     def tell(writer: int) -> int:
-        outcomes = [states.append([event("a", 1000 + i, f"{writer}-{i}"), event("a", i, "same")], DAY) for i in range(20)]
+        outcomes = [
+            states.append([event("a", 1000 + i, f"{writer}-{i}"), event("a", i, "same")], DAY) for i in range(20)
+        ]
         return sum(p.status == "accepted" for placed in outcomes for p in placed)
 
     with ThreadPoolExecutor(4) as pool:
@@ -91,7 +105,10 @@ def test_states_of_other_ids_are_refused_and_another_bundle_is_told(states):
     assert states.claim("one", "integer") is None
     states.append([event("a", 1)], DAY)
     assert states.claim("two", "integer") == "one"
-    with pytest.raises(DataError, match=r"must be of items whose ids are strings, as the bundle's are, and holds integers; give another"):
+    with pytest.raises(
+        DataError,
+        match=r"must be of items whose ids are strings, as the bundle's are, and holds integers; give another",
+    ):
         states.claim("three", "string")
 
 
@@ -152,7 +169,9 @@ def test_a_full_disk_refuses_and_keeps_what_was_acknowledged(tmp_path):
     states.append([event("a", 1)], DAY)
     pages = states._writer.execute("PRAGMA page_count").fetchone()[0]
     states._writer.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(StateError, match=r"could not be written \(database or disk is full\); nothing was acknowledged"):
+    with pytest.raises(
+        StateError, match=r"could not be written \(database or disk is full\); nothing was acknowledged"
+    ):
         states.append([event("a", i, item="x" * 200) for i in range(2, 500)], DAY)
     assert kept(states, "a") == [(1, 1)]
     states._writer.execute("PRAGMA max_page_count = 100000")
