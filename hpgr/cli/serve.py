@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hpgr.cli.door import Debug
+from hpgr.cli.door import Debug, Json
+from hpgr.cli.output import emit, show
 
 
 def serve(
@@ -33,6 +34,7 @@ def serve(
     memory_mb: Annotated[
         int, typer.Option("--memory-mb", min=1, metavar="MB", help="For histories held in memory, in each process.")
     ] = 256,
+    json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Serve recommendations over HTTP; its routes are described at /docs.
@@ -51,4 +53,11 @@ def serve(
         threads=threads,
         engine=EngineSettings(memory_mb=memory_mb),
     )
-    run(settings, host=host, port=port, workers=workers, key_file=api_key_file)
+
+    def say(facts: dict[str, str]) -> None:
+        if json:
+            emit(facts)
+        else:
+            show(f"{facts['model']} ({facts['fingerprint']}) answers at {facts['url']}; routes: {facts['url']}/docs")
+
+    run(settings, host=host, port=port, workers=workers, key_file=api_key_file, announce=say)

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,16 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def run(settings: ServiceSettings, *, host: str, port: int, workers: int = 1, key_file: Path | None = None) -> None:
-    """Serve until told to stop.
+def run(
+    settings: ServiceSettings,
+    *,
+    host: str,
+    port: int,
+    workers: int = 1,
+    key_file: Path | None = None,
+    announce: Callable[[dict[str, str]], None] = lambda facts: None,
+) -> None:
+    """Serve until told to stop. ``announce`` hears of the ``url``, ``model`` and ``fingerprint`` before it begins.
 
     Raises: UnsupportedError without the extra ``serve``; ConfigError for several workers on a state for one; what ``Service``
     raises, before anything is listened to.
@@ -63,12 +72,14 @@ def run(settings: ServiceSettings, *, host: str, port: int, workers: int = 1, ke
         "timeout_graceful_shutdown": _FINISH_S,
         "server_header": False,
     }
+    # With several workers too: a bundle that cannot be used is to be told of here, not by each of them again and again.
+    service = Service(settings)
+    engine = service.engine
+    announce({"url": f"http://{host}:{port}", "model": engine.model, "fingerprint": engine.fingerprint})
     if workers == 1:
-        app = hpgr.serving.app.create_app(Service(replace(settings, api_key=read_key(key_file))))
-        uvicorn.run(app, **listening)
+        uvicorn.run(hpgr.serving.app.create_app(service), **listening)
         return
-    # A bundle that cannot be used is to be told of here, not by every worker again and again.
-    Service(settings).close()
+    service.close()
     os.environ[_SETTINGS] = json.dumps(to_tree(_texts(settings)))
     os.environ[_KEY_FILE] = "" if key_file is None else str(key_file)
     uvicorn.run("hpgr.serving.running:from_environment", factory=True, workers=workers, **listening)
