@@ -116,7 +116,7 @@ async def similar(body: m.Similar, service: Served) -> Response:
     return _answered(await asyncio.to_thread(service.similar, body.item_id, body.question()), None)
 
 
-@router.get("/v1/users/{user_id}/state", response_model=m.State)
+@router.get("/v1/users/{user_id:path}/state", response_model=m.State)
 async def state(user_id: UserId, service: Served) -> Response:
     """What is kept of a user."""
     history = await asyncio.to_thread(service.history, user_id)
@@ -133,7 +133,7 @@ async def state(user_id: UserId, service: Served) -> Response:
     )
 
 
-@router.delete("/v1/users/{user_id}", response_model=m.Forgotten)
+@router.delete("/v1/users/{user_id:path}", response_model=m.Forgotten)
 async def forget(user_id: UserId, service: Served) -> Response:
     """Forget a user: every event, on the disk and in memory."""
     return JSONResponse({"user_id": user_id, "events": await _waited(service.forget(user_id), service)})

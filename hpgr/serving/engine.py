@@ -17,7 +17,7 @@ from hpgr.data.ranges import offsets_from
 from hpgr.retrieval.exact import top_k
 from hpgr.serving import UserStates
 from hpgr.serving.asked import Told, asked_histories
-from hpgr.serving.events import ItemId, Mark, Stored, UserLog
+from hpgr.serving.events import ItemId, Mark, StateError, Stored, UserLog
 from hpgr.serving.histories import Histories
 from hpgr.serving.narrowing import Narrowed, Narrowing
 from hpgr.serving.ordering import blended, diverse, log_softmax
@@ -54,11 +54,12 @@ class Engine:
 
     @torch.no_grad()
     def answer(self, questions: Sequence[Question], now_ms: int) -> list[Answer | HpgrError]:
-        """One answer, or the reason why there is none, for each question.
-
-        Raises: StateError if the states cannot be read.
-        """
-        held = self.histories.of([q.user for q in questions if q.user is not None])
+        """One answer, or the reason why there is none, for each question; without states, bare histories are answered."""
+        held: dict[str, UserHistory] | StateError
+        try:
+            held = self.histories.of([q.user for q in questions if q.user is not None])
+        except StateError as error:
+            held = error
         prepared: list[Prepared | HpgrError] = [self._prepared(q, held, now_ms) for q in questions]
         asked = [one for one in prepared if isinstance(one, Prepared)]
         if asked:
@@ -81,7 +82,9 @@ class Engine:
         self._take_best(one, score, own)
         return self._finished(one)
 
-    def _prepared(self, question: Question, held: dict[str, UserHistory], now_ms: int) -> Prepared | HpgrError:
+    def _prepared(
+        self, question: Question, held: dict[str, UserHistory] | StateError, now_ms: int
+    ) -> Prepared | HpgrError:
         try:
             told = self._told(question, held, now_ms)
             wanted = Wanted(candidates=question.candidates, by=question.by)
@@ -94,8 +97,10 @@ class Engine:
         except HpgrError as error:
             return error
 
-    def _told(self, question: Question, held: dict[str, UserHistory], now_ms: int) -> Told:
+    def _told(self, question: Question, held: dict[str, UserHistory] | StateError, now_ms: int) -> Told:
         if question.user is not None:
+            if isinstance(held, StateError):
+                raise held
             history = held[question.user]
             newest = int(history.time_ms[-1]) + 1 if len(history) else 0
             return Told.until(history, max(now_ms, newest) if question.at_ms is None else question.at_ms)

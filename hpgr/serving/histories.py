@@ -70,7 +70,9 @@ class Histories:
         finally:
             with self._lock:
                 stale = {user for user in asked if self._reading_now.pop(user, True)}
-        self._hold({user: found[user] for user in asked if user not in stale and len(found[user])})
+                for user in asked:
+                    if user not in stale and user in found and len(found[user]):
+                        self._put(user, found[user])
         return found
 
     def appended(self, user: str, rows: Sequence[Stored], mark: Mark) -> None:
@@ -83,11 +85,11 @@ class Histories:
                 return
             in_step = before.mark.epoch == mark.epoch and rows[0].seq <= before.mark.seq + 1
             new = before.grown(rows, mark, self.reading) if in_step else None
-            self._drop(user)
-            if new is not None:
+            if new is None:
+                self._drop(user)
+            else:
                 self.counts.grown += 1
-                self._held[user] = new
-                self.counts.bytes += new.num_bytes
+                self._put(user, new)
 
     def forget(self, user: str) -> None:
         """Nothing of the user stays in memory."""
@@ -99,14 +101,13 @@ class Histories:
     def __len__(self) -> int:
         return len(self._held)
 
-    def _hold(self, new: dict[str, UserHistory]) -> None:
-        with self._lock:
-            for user, history in new.items():
-                self._drop(user)
-                self._held[user] = history
-                self.counts.bytes += history.num_bytes
-            while self.counts.bytes > self._budget and self._held:
-                self._drop(next(iter(self._held)))
+    def _put(self, user: str, history: UserHistory) -> None:
+        """The caller has the lock. The user asked for longest ago goes first."""
+        self._drop(user)
+        self._held[user] = history
+        self.counts.bytes += history.num_bytes
+        while self.counts.bytes > self._budget and self._held:
+            self._drop(next(iter(self._held)))
 
     def _drop(self, user: str) -> None:
         gone = self._held.pop(user, None)

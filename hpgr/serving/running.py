@@ -20,6 +20,8 @@ from hpgr.serving.settings import ServiceSettings
 _SETTINGS, _KEY_FILE = "HPGR_SERVICE_SETTINGS", "HPGR_SERVICE_KEY_FILE"
 _FINISH_S = 10
 
+logger = logging.getLogger("hpgr.serving")
+
 
 class JsonLines(logging.Formatter):
     """A record as one JSON object: time, level, event and the record's ``facts``."""
@@ -63,7 +65,6 @@ def run(
         raise ConfigError(f"workers ({workers}) must be at least 1")
     if workers > 1 and settings.state.startswith("sqlite:"):
         raise ConfigError(f"workers ({workers}) must be 1 with a state in SQLite; give --state redis://HOST:PORT/0")
-    log_as_json()
     listening: dict[str, Any] = {
         "host": host,
         "port": port,
@@ -75,6 +76,10 @@ def run(
     # With several workers too: a bundle that cannot be used is to be told of here, not by each of them again and again.
     service = Service(settings)
     engine = service.engine
+    log_as_json()
+    if service.taken_over is not None:
+        facts = {"from": service.taken_over, "to": engine.fingerprint}
+        logger.info("the states of another bundle are read anew from their events", extra={"facts": facts})
     announce({"url": f"http://{host}:{port}", "model": engine.model, "fingerprint": engine.fingerprint})
     if workers == 1:
         uvicorn.run(hpgr.serving.app.create_app(service), **listening)

@@ -42,7 +42,8 @@ class Service:
         self._reload_lock = Lock()
         self.engine = self._opened(settings.bundle)
         self.shadow = None if settings.shadow is None else self._opened(settings.shadow)
-        self._claim()
+        self.taken_over = self._claim()
+        """The fingerprint of the bundle that had the states before, if another; they are read anew from their events."""
         limits = settings.limits
         self.asking: Batcher[Question, Answer] = Batcher(
             "ask",
@@ -141,12 +142,10 @@ class Service:
         self._engines.append(engine)
         return engine
 
-    def _claim(self) -> None:
+    def _claim(self) -> str | None:
         before = self.states.claim(self.engine.fingerprint, self.engine.reading.item_type)
-        if before is not None:
-            facts = {"from": before, "to": self.engine.fingerprint}
-            logger.info("the states of another bundle are read anew from their events", extra={"facts": facts})
         self.metrics.is_model(self.engine.model, self.engine.fingerprint)
+        return before
 
     def _answer(self, questions: list[Question]) -> list[Answer | HpgrError]:
         answers = self.engine.answer(questions, self.clock.now_ms())

@@ -88,18 +88,22 @@ class SqliteStates:
 
     def claim(self, fingerprint: str, item_type: str) -> str | None:
         """See ``UserStates``."""
-        had = dict(self._writer.execute("SELECT name, value FROM facts").fetchall())
-        any_event = self._writer.execute("SELECT 1 FROM events LIMIT 1").fetchone()
-        if any_event and had.get("item_type", item_type) != item_type:
-            raise DataError(
-                f"state ({self.path}) must be of items whose ids are {item_type}s, as the bundle's are, and holds "
-                f"{had['item_type']}s; give another --state, or the bundle that it belongs to"
-            )
-        with self._writer:
-            facts = [("fingerprint", fingerprint), ("item_type", item_type)]
-            self._writer.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts)
-        before = had.get("fingerprint")
-        return before if before != fingerprint else None
+
+        def write() -> str | None:
+            had = dict(self._writer.execute("SELECT name, value FROM facts").fetchall())
+            any_event = self._writer.execute("SELECT 1 FROM events LIMIT 1").fetchone()
+            if any_event and had.get("item_type", item_type) != item_type:
+                raise DataError(
+                    f"state ({self.path}) must be of items whose ids are {item_type}s, as the bundle's are, and holds "
+                    f"{had['item_type']}s; give another --state, or the bundle that it belongs to"
+                )
+            with self._writer:
+                facts = [("fingerprint", fingerprint), ("item_type", item_type)]
+                self._writer.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts)
+            before = had.get("fingerprint")
+            return before if before != fingerprint else None
+
+        return self._guarded(self._write_lock, write, "written")
 
     def generation(self, raise_it: bool = False) -> int:
         """Always 0: there is no other process to be told."""

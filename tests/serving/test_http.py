@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -71,7 +72,10 @@ def test_events_are_told_and_the_user_is_answered_from_them(client, items):
 
 
 def test_a_forgotten_user_is_nobody(client, items):
-    tell(client, [view("a", items[i], MINUTE) for i in range(9)] + [view("b", items[0])])
+    tell(
+        client, [view("a", items[i], MINUTE) for i in range(9)] + [view("b", items[0]), view("http://x/y?z", items[0])]
+    )
+    assert client.get(f"/v1/users/{quote('http://x/y?z', safe='')}/state").json()["events"] == 1
     recommend(client, user_id="a")
     assert client.delete("/v1/users/a").json() == {"user_id": "a", "events": 9}
     answer = recommend(client, user_id="a")
@@ -335,7 +339,7 @@ def test_logs_have_no_ids(client, items, caplog):
         tell(client, [view("secret-user", items[0])])
         client.get("/v1/users/secret-user/state")
     lines = [json.loads(JsonLines().format(record)) for record in caplog.records if record.name.startswith("hpgr")]
-    assert [line["route"] for line in lines] == ["/v1/events", "/v1/users/{user_id}/state"]
+    assert [line["route"] for line in lines] == ["/v1/events", "/v1/users/{user_id:path}/state"]
     assert all(line["status"] == 200 and line["ms"] > 0 for line in lines)
     assert "secret-user" not in json.dumps(lines)
     assert items[0] not in json.dumps(lines)
