@@ -15,14 +15,14 @@ _HOMES = {
     "Recommender": "hpgr.api.recommender",
     "Run": "hpgr.training.run",
     "SequenceStore": "hpgr.data.store",
-    "Wanted": "hpgr.api.recommending",
+    "Wanted": "hpgr.answering.answerer",
     "load": "hpgr.api.recommender",
 }
 
 if TYPE_CHECKING:
+    from hpgr.answering.answerer import Wanted
     from hpgr.api.evaluating import Measure
     from hpgr.api.recommender import Recommender, load
-    from hpgr.api.recommending import Wanted
     from hpgr.data.log import EventLog
     from hpgr.data.store import SequenceStore
     from hpgr.training.run import Run

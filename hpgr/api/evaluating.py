@@ -12,7 +12,7 @@ import polars as pl
 import torch
 
 from hpgr.api.asking import Ranked, device_of, rank, retrieve
-from hpgr.api.material import Material, Part, features_of
+from hpgr.api.material import Material, Part
 from hpgr.core.config import to_tree
 from hpgr.core.errors import DataError, UnsupportedError
 from hpgr.core.jagged import Jagged
@@ -27,6 +27,7 @@ from hpgr.evaluation.metrics import per_query, per_user
 from hpgr.evaluation.pooled import pooled_auc
 from hpgr.evaluation.slices import Classes, Slice, by_query, by_target, history_bins, popularity_classes, repeat_classes
 from hpgr.frames.bundle import num_parameters
+from hpgr.frames.ranking import features_of
 from hpgr.training.run import Run
 from hpgr.training.stages import StageResult
 

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from hpgr.api.asked_histories import AskedHistories
-from hpgr.api.recommending import Answerer
+from hpgr.answering.answerer import Answerer
 from hpgr.core.batch import Candidates, History
+from hpgr.data.asked_histories import AskedHistories
 from hpgr.data.candidate_lists import Lists
 from hpgr.data.history import OrderedEvents
 

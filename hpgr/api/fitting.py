@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hpgr.api.asking import rank, retrieve
-from hpgr.api.material import Material, features_of
+from hpgr.api.material import Material
 from hpgr.api.monitors import selection_monitors
 from hpgr.core.errors import ConfigError, DataError
 from hpgr.data.history import gather_history
@@ -20,7 +20,7 @@ from hpgr.data.tie_shuffle import shuffled_ties
 from hpgr.evaluation.classification import auc, grouped_auc
 from hpgr.evaluation.metrics import per_query
 from hpgr.frames.boosted import BoostedRecommender
-from hpgr.frames.ranking import RankingRecommender
+from hpgr.frames.ranking import RankingRecommender, features_of
 from hpgr.frames.stage import TrainableStage
 from hpgr.training.run import Run
 from hpgr.training.settings import Housekeeping

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hpgr.api.asked_histories import AskedHistories
-from hpgr.api.recommending import Answerer
+from hpgr.answering.answerer import Answerer
 from hpgr.core.errors import UnknownNameError, UnsupportedError
+from hpgr.data.asked_histories import AskedHistories
 from hpgr.retrieval import Index
 from hpgr.retrieval.exact import ExactIndex
 from hpgr.retrieval.faiss_index import FaissIndex, Flat, Hnsw, IvfPq

@@ -20,6 +20,7 @@ from hpgr.data.split import Split, split
 from hpgr.data.split_rules import SplitRule
 from hpgr.data.store import SequenceStore
 from hpgr.data.windows import TrainWindows
+from hpgr.frames.ranking import features_of
 from hpgr.frames.stage import TrainableStage
 from hpgr.objectives.next_item import NextItem
 from hpgr.training.batches import Batches
@@ -143,11 +144,6 @@ class Material:
         at = flat_index(queries.start, queries.stop)
         rows = self.split.catalogue.rows(np.asarray(self.store.item_idx)[at])
         return Jagged(torch.from_numpy(rows), torch.from_numpy(offsets_from(queries.stop - queries.start)))
-
-
-def features_of(frame: Any) -> tuple[str, ...]:
-    """Names of the cross features that a frame's ranker reads; none for a frame without one."""
-    return getattr(getattr(frame, "ranker", frame).config, "features", ())
 
 
 def _spread(count: int, limit: int) -> np.ndarray:

@@ -12,31 +12,28 @@ import numpy as np
 import polars as pl
 import torch
 
-from hpgr.api.asked_histories import AskedHistories, LogFacts, of_histories, of_users
+from hpgr.answering.answerer import Answerer, Wanted
+from hpgr.answering.opening import CLOCK, log_facts, open_bundle
 from hpgr.api.evaluating import Measure, Subject, evaluate
 from hpgr.api.explaining import explain
 from hpgr.api.fitting import fit
 from hpgr.api.indexing import built_index
 from hpgr.api.material import Material
-from hpgr.api.recommending import Answerer, Wanted
 from hpgr.api.runs import actions_of, run_for
 from hpgr.core.config import from_tree, to_tree
 from hpgr.core.errors import ConfigError, DataError
 from hpgr.core.seeds import derive
-from hpgr.data.catalogue import Catalogue
-from hpgr.data.item_clock import ItemClock
+from hpgr.data.asked_histories import AskedHistories, of_histories, of_users
 from hpgr.data.requests import ExposedRequests
 from hpgr.data.split_rules import SplitRule
 from hpgr.data.store import SequenceStore
 from hpgr.evaluation.card import ResultCard
-from hpgr.frames.bundle import Bundle, read_bundle, write_bundle
+from hpgr.frames.bundle import Bundle, write_bundle
 from hpgr.retrieval import Index
 from hpgr.retrieval.faiss_index import Flat, Hnsw, IvfPq
 from hpgr.training.run import Run
 from hpgr.training.settings import Housekeeping
 from hpgr.training.stages import StageResult
-
-_CLOCK = "clock"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,7 +172,7 @@ class Recommender:
         """
         answerer, folder = self._ready(), Path(folder)
         bundle = Bundle(model=self.run.name, frame=answerer.frame, items=answerer.catalogue.items, facts=self._facts)
-        write_bundle(folder, bundle, overwrite=overwrite, beside=lambda new: answerer.clock.save(new / _CLOCK))
+        write_bundle(folder, bundle, overwrite=overwrite, beside=lambda new: answerer.clock.save(new / CLOCK))
         return folder
 
     @classmethod
@@ -184,18 +181,10 @@ class Recommender:
 
         Raises: DataError or UnsupportedError as ``read_bundle`` does.
         """
-        bundle = read_bundle(Path(folder))
-        facts = bundle.facts
+        opened = open_bundle(folder)
+        facts = opened.bundle.facts
         recommender = cls(from_tree(facts["run"]))
-        clock = ItemClock.load(Path(folder) / _CLOCK)
-        counts = np.array(facts["train_count"], dtype=np.int64)
-        recommender._answerer = Answerer(
-            frame=bundle.frame,
-            catalogue=Catalogue.from_ids(bundle.items, clock.items, counts),
-            clock=clock,
-            max_len=recommender.run.windows.max_len,
-            learnt_from_shown=isinstance(recommender.run.candidates, ExposedRequests.Config),
-        )
+        recommender._answerer = opened.answerer
         recommender.stages = {
             name: StageResult(**{**row, "curve": tuple(row["curve"])}) for name, row in facts["stages"].items()
         }
@@ -258,15 +247,7 @@ class Recommender:
                     f"store ({(store or self.store()).path}) must hold the items of the bundle's log; use the store it was trained on"
                 )
             return asked
-        facts = self._facts
-        log = LogFacts(
-            items=self._ready().clock.items,
-            rule=from_tree(facts["sessions"]),
-            ties=facts["ties"],
-            actions=tuple(facts["actions"]),
-            end_ms=facts["log_end_ms"],
-        )
-        return of_histories(histories, log, at)
+        return of_histories(histories, log_facts(self._facts, self._ready().clock.items), at)
 
 
 def load(folder: str | Path) -> Recommender:

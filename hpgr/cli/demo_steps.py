@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hpgr.answering.answerer import Wanted
 from hpgr.api.baselines import baselines_of
 from hpgr.api.evaluating import Measure
 from hpgr.api.recommender import Recommendations, Recommender
-from hpgr.api.recommending import Wanted
 from hpgr.cli.evaluate import save_cards
 from hpgr.cli.train import fit_and_save
 from hpgr.data.doctor import examine

@@ -15,11 +15,26 @@ from hpgr.cli.prepare import prepare
 from hpgr.cli.recipes import recipes
 from hpgr.cli.recommend import recommend
 from hpgr.cli.report import report
+from hpgr.cli.serve import serve
 from hpgr.cli.simulate import simulate
 from hpgr.cli.study import study
 from hpgr.cli.train import train
 
-COMMANDS = (demo, simulate, doctor, prepare, train, evaluate, recommend, models, recipes, study, report, leaderboard)
+COMMANDS = (
+    demo,
+    simulate,
+    doctor,
+    prepare,
+    train,
+    evaluate,
+    recommend,
+    serve,
+    models,
+    recipes,
+    study,
+    report,
+    leaderboard,
+)
 
 app = typer.Typer(
     name="hpgr",

@@ -58,8 +58,8 @@ def recommend(
 
     Example: hpgr recommend bundle --user 42 -k 10 --explain
     """
+    from hpgr.answering.answerer import By, Wanted
     from hpgr.api.recommender import Recommender
-    from hpgr.api.recommending import By, Wanted
     from hpgr.data.store import SequenceStore
 
     if bool(users) == (history is not None):

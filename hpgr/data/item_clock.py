@@ -17,7 +17,7 @@ from hpgr.core.vocabulary import Vocabulary
 from hpgr.data.ranges import lower_bound, offsets_from
 from hpgr.data.store import SequenceStore
 
-_ITEMS = "items.parquet"
+_ITEMS, _CATEGORIES = "items.parquet", "category_names.parquet"
 _REMEDY = "train the model again with: hpgr train STORE --model NAME --out BUNDLE"
 _ALWAYS, _OPTIONAL = ("events",), ("shown", "clicked", "categories")
 
@@ -48,7 +48,8 @@ class Listed:
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ItemClock:
     """``events``, ``shown``, ``clicked``: the times (ms) at which each of ``items`` was chosen in a history, shown in a
-    request, and shown with a positive label; ``categories``: the numbers of its categories; None where there are none.
+    request, and shown with a positive label; ``categories``: the numbers of its categories, rows of ``category_names``; None
+    where there are none, or were not kept.
     """
 
     items: Vocabulary
@@ -56,12 +57,14 @@ class ItemClock:
     shown: Listed | None = None
     clicked: Listed | None = None
     categories: Listed | None = None
+    category_names: Vocabulary | None = None
 
     @classmethod
     def build(cls, store: SequenceStore) -> ItemClock:
         """The clock of all events and exposures of a store."""
         size = len(store.items)
         shown = clicked = None
+        categories, names = _categories(store.item_table)
         if store.exposures is not None:
             item, label = np.asarray(store.exposures.item_idx), np.asarray(store.exposures.label)
             time_ms = np.repeat(store.exposures.request_time_ms, np.diff(store.exposures.offsets))
@@ -72,7 +75,8 @@ class ItemClock:
             events=Listed.of_pairs(np.asarray(store.item_idx), np.asarray(store.time_ms), size),
             shown=shown,
             clicked=clicked,
-            categories=_categories(store.item_table),
+            categories=categories,
+            category_names=names,
         )
 
     def count(
@@ -97,6 +101,8 @@ class ItemClock:
         """Write the ids as Parquet and each list as two ``.npy`` files into ``folder``, which is made if need be."""
         folder.mkdir(parents=True, exist_ok=True)
         self.items.save(folder / _ITEMS)
+        if self.category_names is not None:
+            self.category_names.save(folder / _CATEGORIES)
         for name in (*_ALWAYS, *_OPTIONAL):
             listed = getattr(self, name)
             if listed is not None:
@@ -111,6 +117,7 @@ class ItemClock:
         """
         try:
             items = Vocabulary.load(folder / _ITEMS)
+            names = Vocabulary.load(folder / _CATEGORIES) if (folder / _CATEGORIES).exists() else None
             lists = {name: _mapped(folder, name) for name in _ALWAYS}
             lists |= {name: _mapped(folder, name) for name in _OPTIONAL if (folder / f"{name}.npy").exists()}
         except (OSError, EOFError, ValueError, pl.exceptions.PolarsError) as error:
@@ -122,7 +129,7 @@ class ItemClock:
                 raise DataError(
                     f"item clock ({folder}) must hold what hpgr wrote; {name} does not fit the items; {_REMEDY}"
                 )
-        return cls(items=items, **lists)
+        return cls(items=items, category_names=names, **lists)
 
 
 def _mapped(folder: Path, name: str) -> Listed:
@@ -133,13 +140,13 @@ def _mapped(folder: Path, name: str) -> Listed:
     return Listed(values, offsets)
 
 
-def _categories(item_table: pl.DataFrame | None) -> Listed | None:
+def _categories(item_table: pl.DataFrame | None) -> tuple[Listed | None, Vocabulary | None]:
     if item_table is None or "categories" not in item_table.columns:
-        return None
+        return None, None
     pairs = (
         item_table.select(item=pl.int_range(pl.len()), name=pl.col("categories")).explode("name").drop_nulls().unique()
     )
     if not len(pairs):
-        return None
-    number = pairs["name"].cast(pl.String).rank("dense").cast(pl.Int64).to_numpy() - 1
-    return Listed.of_pairs(pairs["item"].to_numpy(), number, len(item_table))
+        return None, None
+    names = Vocabulary.of(pairs["name"].cast(pl.String))
+    return Listed.of_pairs(pairs["item"].to_numpy(), names.rows(pairs["name"]), len(item_table)), names

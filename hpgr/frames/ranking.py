@@ -148,9 +148,7 @@ class RankingRecommender(nn.Module):
     def _acted(self, x_TD: Tensor, action_T: Tensor) -> Tensor:
         return x_TD if self.actions is None else x_TD + self.actions(action_T.clamp(max=self.config.num_actions))
 
-    def _asked(
-        self, history: History, x_TD: Tensor, candidates: Candidates, opinion: Opinion
-    ) -> tuple[_Asked, Signal]:
+    def _asked(self, history: History, x_TD: Tensor, candidates: Candidates, opinion: Opinion) -> tuple[_Asked, Signal]:
         x_CD = self.items(candidates.item_idx)
         signal = opinion.signal or self._signal(x_TD, x_CD, candidates)
         told_CP = opinion.told_CP
@@ -216,3 +214,8 @@ def _waited_ms(history: History, candidates: Candidates) -> Tensor:
     newest_B = history.time_ms[(history.user_offsets[1:] - 1).clamp(min=0)]
     newest_C, some_C = (x_B[candidates.user_of_candidate()] for x_B in (newest_B, history.lengths > 0))
     return (candidates.time_ms - newest_C).clamp(min=0).masked_fill(~some_C, 0)
+
+
+def features_of(frame: Any) -> tuple[str, ...]:
+    """Names of the cross features that a frame's ranker reads; none for a frame without one."""
+    return getattr(getattr(frame, "ranker", frame).config, "features", ())

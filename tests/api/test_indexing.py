@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from hpgr.answering.answerer import Wanted
 from hpgr.api.recommender import Recommender
-from hpgr.api.recommending import Wanted
 from hpgr.core.errors import ConfigError, UnknownNameError, UnsupportedError
 from hpgr.data.log import EventLog
 from hpgr.data.simulator import Simulator

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 import torch
 
+from hpgr.answering.answerer import Wanted
 from hpgr.api.asking import retrieve
 from hpgr.api.evaluating import Measure
 from hpgr.api.recommender import Recommender
-from hpgr.api.recommending import Wanted
 from hpgr.api.runs import split_rule
 from hpgr.core.errors import ConfigError, DataError, UnknownNameError, UnsupportedError
 from hpgr.data.log import EventLog

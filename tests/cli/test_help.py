@@ -22,8 +22,8 @@ def shell(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_there_are_twelve_commands():
-    assert len(set(NAMES)) == 12
+def test_there_are_thirteen_commands():
+    assert len(set(NAMES)) == 13
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,17 +11,17 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from hpgr.api.asked_histories import AskedHistories
-from hpgr.api.material import features_of
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError, DataError, UnsupportedError
 from hpgr.core.jagged import Jagged
+from hpgr.data.asked_histories import AskedHistories
 from hpgr.data.candidate_lists import Lists
 from hpgr.data.catalogue import Catalogue
 from hpgr.data.history import gather_history
 from hpgr.data.item_clock import ItemClock
 from hpgr.data.ranges import flat_index, offsets_from
 from hpgr.data.ranking_batch import RankingInput
+from hpgr.frames.ranking import features_of
 from hpgr.retrieval import Index
 from hpgr.retrieval.exact import top_k
 
@@ -77,16 +77,24 @@ class Answerer:
         pieces = []
         for rows in np.array_split(np.arange(len(asked.users)), max(1, -(-len(asked.users) // self._at_once(wanted)))):
             lists, found = self._pool(asked, rows, wanted, ranks)
-            history, candidates = self.batch(asked, lists)
-            if ranks:
-                score = self.frame.logits(history, candidates)[:, 0]
-            elif found is not None:
-                score = found
+            if ranks or found is None:
+                score = self.score(asked, lists, by_rank=ranks)
             else:
-                scores_BV = torch.nn.functional.pad(self.frame.scores(history), (0, 1), value=-torch.inf)
-                score = scores_BV[candidates.user_of_candidate(), candidates.item_idx]
-            pieces.append(self._table(asked, rows, lists, score.double().numpy(), wanted.k))
+                score = found.double().numpy()
+            pieces.append(self._table(asked, rows, lists, score, wanted.k))
         return pl.concat(pieces)
+
+    def scores(self, asked: AskedHistories, rows: np.ndarray) -> Tensor:
+        """``[n, V]``: the retriever's score of every catalogue item for the histories at ``rows [n]``."""
+        return self.frame.scores(self.history(asked, rows))
+
+    def score(self, asked: AskedHistories, lists: Lists, *, by_rank: bool) -> np.ndarray:
+        """``[C]`` float64: the ranker's log-odds, or the retriever's scores, which an item outside the catalogue lacks: ``-inf``."""
+        history, candidates = self.batch(asked, lists)
+        if by_rank:
+            return self.frame.logits(history, candidates)[:, 0].double().numpy()
+        scores_BV = torch.nn.functional.pad(self.frame.scores(history), (0, 1), value=-torch.inf)
+        return scores_BV[candidates.user_of_candidate(), candidates.item_idx].double().numpy()
 
     def batch(self, asked: AskedHistories, lists: Lists) -> tuple[History, Candidates]:
         """Histories and candidates as evaluation builds them from the same events."""

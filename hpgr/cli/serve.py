@@ -1,0 +1,63 @@
+"""``hpgr serve``: live recommendations from a bundle, over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpgr.cli.door import Debug, Json
+from hpgr.cli.output import emit, show
+
+
+def serve(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="What hpgr train wrote; POST /v1/reload reads it again.")
+    ],
+    state: Annotated[
+        str, typer.Option("--state", metavar="sqlite:PATH|redis://...", help="Where users' events are kept.")
+    ] = "sqlite:hpgr-state.sqlite",
+    host: Annotated[str, typer.Option("--host", metavar="HOST", help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, metavar="P", help="Port to listen at.")] = 8000,
+    workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes; several need Redis.")] = 1,
+    threads: Annotated[int, typer.Option("--threads", min=1, metavar="N", help="Of the model, in each process.")] = 1,
+    api_key_file: Annotated[
+        Path | None, typer.Option("--api-key-file", metavar="FILE", help="Its first line must come with every request.")
+    ] = None,
+    shadow: Annotated[
+        Path | None, typer.Option("--shadow", metavar="BUNDLE", help="A bundle to compare with, unseen by callers.")
+    ] = None,
+    shadow_share: Annotated[
+        float, typer.Option("--shadow-share", metavar="SHARE", help="Of the questions that the shadow gets.")
+    ] = 0.1,
+    memory_mb: Annotated[
+        int, typer.Option("--memory-mb", min=1, metavar="MB", help="For histories held in memory, in each process.")
+    ] = 256,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Serve recommendations over HTTP; its routes are described at /docs.
+
+    Example: hpgr serve bundle --state sqlite:state.sqlite --port 8000
+    """
+    from hpgr.serving.running import read_key, run
+    from hpgr.serving.settings import EngineSettings, ServiceSettings
+
+    settings = ServiceSettings(
+        bundle=bundle,
+        state=state,
+        api_key=read_key(api_key_file),
+        shadow=shadow,
+        shadow_share=0.0 if shadow is None else shadow_share,
+        threads=threads,
+        engine=EngineSettings(memory_mb=memory_mb),
+    )
+
+    def say(facts: dict[str, str]) -> None:
+        if json:
+            emit(facts)
+        else:
+            show(f"{facts['model']} ({facts['fingerprint']}) answers at {facts['url']}; routes: {facts['url']}/docs")
+
+    run(settings, host=host, port=port, workers=workers, key_file=api_key_file, announce=say)

@@ -1,0 +1,200 @@
+"""What the engine answers: as the Python face does for the same events, alone or together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hpgr import Recommender, Wanted
+from hpgr.core.errors import DataError, HpgrError
+from hpgr.serving.batching import Batcher, OverCapacity
+from hpgr.serving.clock import Clock
+from hpgr.serving.engine import Engine
+from hpgr.serving.events import Event, Stored
+from hpgr.serving.ordering import diverse
+from hpgr.serving.probing import self_test
+from hpgr.serving.questions import Answer, Question
+from hpgr.serving.settings import EngineSettings
+from hpgr.serving.sqlite_states import SqliteStates
+
+MINUTE, DAY = 60_000, 86_400_000
+
+
+@pytest.fixture(scope="module")
+def states():
+    made = SqliteStates(":memory:")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def engine(bundle, states):
+    """With users ``u0`` … ``u5`` of 0, 1, 4, 9, 16, 25 events."""
+    made = Engine(bundle, states, EngineSettings(blend_events=0))
+    generator = np.random.default_rng(0)
+    for user in range(6):
+        items = generator.choice(made.reading.ids, user**2)
+        times = made.log.end_ms - 1 - np.cumsum(generator.integers(1, 60, user**2))[::-1] * MINUTE
+        states.append([Event(user=f"u{user}", item=str(i), time_ms=int(t)) for i, t in zip(items, times)], 10**15)
+    return made
+
+
+def ask(engine, **question) -> Answer:
+    [answer] = engine.answer([Question(**question)], engine.log.end_ms)
+    if isinstance(answer, HpgrError):
+        raise answer
+    return answer
+
+
+def ids(answer):
+    return [item for item, _ in answer.items]
+
+
+def close_to(one: Answer, other: Answer) -> None:
+    assert ids(one) == ids(other)
+    np.testing.assert_allclose([s for _, s in one.items], [s for _, s in other.items], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("by", ["retrieve", "rank"])
+@pytest.mark.parametrize("exclude_seen", [False, True])
+def test_answers_are_those_of_the_recommender(engine, states, bundle, by, exclude_seen):
+    events = states.read([("u4", None)])[0].rows
+    history = {"u4": [row.item for row in events]}
+    recommender = Recommender.load(bundle)
+    wanted = Wanted(k=7, by=by, exclude_seen=exclude_seen, pool=30)
+    bare = recommender.recommend(histories=history, wanted=wanted)
+    untimed = tuple(replace(row, time_ms=-1) for row in events)
+    got = ask(engine, events=untimed, untimed=True, k=7, by=by, exclude_seen=exclude_seen, pool=30)
+    assert ids(got) == bare.table["item_id"].to_list()
+    np.testing.assert_allclose([s for _, s in got.items], bare.table["score"], rtol=1e-5, atol=1e-5)
+    told = ask(engine, user="u4", at_ms=engine.log.end_ms, k=7, by=by, exclude_seen=exclude_seen, pool=30)
+    timed = ask(engine, events=tuple(events), at_ms=engine.log.end_ms, k=7, by=by, exclude_seen=exclude_seen, pool=30)
+    close_to(told, timed)
+    assert got.ordered_by == by
+
+
+def test_together_is_as_one_by_one(engine):
+    some = tuple(engine.reading.ids[3:40:5])
+    questions = [
+        Question(user=f"u{u}", by=by, candidates=candidates, k=6, pool=20, exclude_seen=bool(u % 2))
+        for u in range(6)
+        for by in ("retrieve", "rank")
+        for candidates in (None, some)
+    ]
+    together = engine.answer(questions, engine.log.end_ms)
+    assert len(together) == 24
+    for question, answer in zip(questions, together):
+        close_to(answer, engine.answer([question], engine.log.end_ms)[0])
+
+
+def test_who_is_new_gets_the_prior_and_a_short_history_a_blend(bundle, states):
+    engine = Engine(bundle, states, EngineSettings(blend_events=10))
+    popular = [
+        engine.reading.ids[r]
+        for r in engine._store_rows[np.argsort(-engine.answerer.catalogue.train_count, kind="stable")[:5]]
+    ]
+    nobody = ask(engine, user="nobody", k=5)
+    assert (nobody.source, ids(nobody), nobody.history_length) == ("prior", popular, 0)
+    assert [ask(engine, user=f"u{u}").source for u in (1, 3, 4)] == ["blend", "blend", "model"]
+    candidates = tuple(reversed(popular))
+    assert ids(ask(engine, events=(), candidates=candidates, by="rank", k=None)) == popular
+
+
+def test_unknown_ids_are_listed_and_the_rest_is_answered(engine):
+    history = (Stored(1, 1000, "gone", None, None), Stored(2, 2000, engine.reading.ids[0], None, None))
+    answer = ask(engine, events=history, candidates=(engine.reading.ids[1], "none such"), k=None)
+    assert (answer.unknown_items, answer.unknown_candidates, len(answer.items)) == (("gone",), ("none such",), 1)
+    assert ask(engine, events=history, candidates=("none such",), k=None).items == []
+
+
+def test_only_available_items_of_the_categories_are_answered(engine):
+    available = tuple(engine.reading.ids[:30:2])
+    assert set(ids(ask(engine, user="u4", available=available, k=50))) <= set(available)
+    name = engine.answerer.clock.category_names.ids[0]
+    listed = engine.answerer.clock.categories
+    inside = {engine.reading.ids[i] for i in range(80) if 0 in listed.values[listed.offsets[i] : listed.offsets[i + 1]]}
+    got = ids(ask(engine, user="u4", categories=(str(name),), k=80))
+    assert got
+    assert set(got) <= inside
+    with pytest.raises(HpgrError, match="no category is named 'nowhere'"):
+        ask(engine, user="u4", categories=("nowhere",))
+
+
+def test_weights_move_items_and_0_leaves_them_out(engine):
+    before = ask(engine, user="u4", k=80)
+    first, last = before.items[0][0], before.items[-1][0]
+    after = ask(engine, user="u4", k=80, weights=((first, 0.0), (last, 1e6)))
+    assert first not in ids(after)
+    moved = dict(after.items)[last] - dict(before.items)[last]
+    assert moved == pytest.approx(np.log(1e6), rel=1e-5)
+    ranked = ask(engine, user="u4", by="rank", candidates=(first, last), weights=((last, 1e6),), k=None)
+    assert ids(ranked)[0] == last
+
+
+def test_diversity_chooses_by_relevance_and_unlikeness():
+    vectors = np.array([[1.0, 0], [1, 0], [0, 1], [0.6, 0.8]])
+    score = np.array([4.0, 3.9, 2.0, 3.0])
+    assert diverse(score, vectors, 4, 0.0).tolist() == [0, 1, 3, 2]
+    # Then: 1 is worth .475 - .5, 2 is worth 0 - 0, 3 is worth .25 - .3.
+    assert diverse(score, vectors, 2, 0.5).tolist() == [0, 2]
+
+
+def test_similar_items_are_the_nearest_vectors(engine):
+    table = engine._vectors[:-1]
+    item = engine.reading.ids[engine._store_rows[5]]
+    order = [r for r in np.argsort(-(table @ table[5]), kind="stable") if r != 5][:4]
+    assert ids(engine.similar(item, Question(k=4))) == [engine.reading.ids[engine._store_rows[r]] for r in order]
+    with pytest.raises(DataError, match=r"item_id \(none\) must be an item that the model was trained on"):
+        engine.similar("none", Question())
+
+
+def test_events_after_the_moment_asked_about_are_left_out(engine, states):
+    times = [row.time_ms for row in states.read([("u3", None)])[0].rows]
+    answer = ask(engine, user="u3", at_ms=sorted(times)[4])
+    assert (answer.history_length, answer.dropped_events) == (4, 5)
+
+
+def test_a_bundle_tests_itself(engine):
+    self_test(engine)
+    broken = Engine(engine.folder, SqliteStates(":memory:"), EngineSettings())
+    broken.answerer.frame.retriever.items.weight.data.fill_(float("nan"))
+    with pytest.raises(DataError, match=r"self-test of bundle \w+ with 1 events must give 5 items with finite scores"):
+        self_test(broken)
+
+
+def test_the_clock_never_goes_back():
+    times, noticed = iter([5.0, 3.0, 2.0, 6.0, 1.0]), []
+    clock = Clock(lambda: next(times), lambda: noticed.append(1))
+    assert [clock.now_ms() for _ in range(5)] == [5000, 5000, 5000, 6000, 6000]
+    assert len(noticed) == 2
+
+
+def test_waiting_jobs_are_done_together_and_too_many_are_turned_away():
+    sizes, may_go = [], threading.Event()
+
+    def work(jobs):
+        may_go.wait(5)
+        sizes.append(len(jobs))
+        return [DataError("odd") if job % 2 else job * 10 for job in jobs]
+
+    batcher: Batcher[int, int] = Batcher("test", work, most=4, queue=6)
+    first = batcher.submit(0)
+    while batcher.depth:
+        time.sleep(0.001)
+    rest: list[Future[int]] = [batcher.submit(i) for i in range(2, 8)]
+    with pytest.raises(OverCapacity, match=r"waiting requests \(6\) must not grow"):
+        batcher.submit(9)
+    rest[0].cancel()
+    may_go.set()
+    assert first.result(5) == 0
+    assert [f.result(5) for f in rest[2::2]] == [40, 60]
+    assert all(isinstance(f.exception(5), DataError) for f in rest[1::2])
+    batcher.close()
+    assert sizes == [1, 3, 2]
+    with pytest.raises(OverCapacity, match="the service is stopping"):
+        batcher.submit(1)

@@ -1,0 +1,155 @@
+"""A history grown event by event is what reading the whole log gives, and what training reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpgr import EventLog, SequenceStore
+from hpgr.data.sessions import CalendarDay, GivenSessions, IdleGap
+from hpgr.serving.events import Event
+from hpgr.serving.histories import Histories
+from hpgr.serving.reading import GivenOrGap, Reading
+from hpgr.serving.sqlite_states import SqliteStates
+from hpgr.serving.user_history import UserHistory
+
+MINUTE, DAY = 60_000, 86_400_000
+READING = Reading(
+    ids=[10, 11, 12, 13],
+    row_of={10: 0, 11: 1, 12: 2, 13: 3},
+    item_type="integer",
+    rule=IdleGap(),
+    set_ties=False,
+    action_code={"view": 1, "buy": 2},
+    fingerprint="f",
+    max_events=1000,
+)
+RULES = [IdleGap(), IdleGap(max_events=3), CalendarDay(), GivenOrGap(gap_s=1800)]
+FIELDS = ("item_rows", "time_ms", "action", "session_offsets")
+
+
+def same(one: UserHistory, other: UserHistory) -> bool:
+    equal = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in FIELDS)
+    return equal and (one.mark, one.unknown, one.last_code) == (other.mark, other.unknown, other.last_code)
+
+
+# Mostly forward, by steps inside a session and across its border; sometimes back, now and then far back.
+steps = st.one_of(
+    st.integers(0, 5 * MINUTE),
+    st.integers(25 * MINUTE, 40 * MINUTE),
+    st.integers(-3 * 60 * MINUTE, 0),
+    st.just(-9 * DAY),
+)
+told = st.tuples(
+    st.sampled_from("ab"),
+    steps,
+    st.sampled_from([10, 11, "12", 13, 99, "x"]),
+    st.sampled_from([None, "view", "buy", "?"]),
+    st.sampled_from([None, "s1", "s2"]),
+    st.sampled_from(["", "", "1", "2"]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    stream=st.lists(st.lists(told, min_size=1, max_size=4), min_size=1, max_size=25),
+    rule=st.sampled_from(RULES),
+    set_ties=st.booleans(),
+    limit=st.sampled_from([1000, 7]),
+    budget=st.sampled_from([1 << 20, 900]),
+)
+def test_grown_event_by_event_is_the_whole_log_read_again(stream, rule, set_ties, limit, budget):
+    reading = replace(READING, rule=rule, set_ties=set_ties, max_events=limit)
+    states, now = SqliteStates(":memory:"), 20 * DAY
+    histories = Histories(states, reading, budget)
+    for group in stream:
+        events = []
+        for user, step, item, action, session, event_id in group:
+            now = max(now + step, 0) if step > -DAY else now
+            time_ms = now if step > -DAY else now + step
+            events.append(
+                Event(user=user, item=item, time_ms=time_ms, event_id=event_id, action=action, session=session)
+            )
+        for event, placed in zip(events, states.append(events, DAY)):
+            if placed.stored is not None:
+                histories.appended(event.user, [placed.stored], placed.mark)
+        for user, grown in histories.of(["a", "b"]).items():
+            assert same(grown, UserHistory.of(states.read([(user, None)])[0], reading))
+        assert histories.counts.bytes <= max(budget, 0)
+    states.close()
+
+
+def test_histories_grow_instead_of_being_read_again():
+    states = SqliteStates(":memory:")
+    histories = Histories(states, READING, 1 << 20)
+    for i in range(50):
+        [placed] = states.append([Event(user="a", item=10, time_ms=i * MINUTE)], DAY)
+        histories.appended("a", [placed.stored], placed.mark)
+        assert len(histories.of(["a"])["a"]) == i + 1
+    assert (histories.counts.misses, histories.counts.grown, histories.counts.hits) == (1, 49, 49)
+    states.close()
+
+
+@pytest.mark.parametrize("sessions", [IdleGap(), IdleGap(max_events=4), GivenSessions(), CalendarDay()], ids=str)
+def test_events_told_one_by_one_read_as_the_store_of_the_same_log(sessions, tmp_path):
+    generator = np.random.default_rng(5)
+    n = 300
+    frame = pl.DataFrame(
+        {
+            "user_id": generator.integers(0, 4, n),
+            "item_id": generator.integers(0, 9, n),
+            "timestamp": 1_700_000_000 + np.sort(generator.integers(0, 300_000, n)),
+            "session_id": np.arange(n) // 17,
+        }
+    )
+    store = SequenceStore.build(EventLog.read(frame), tmp_path / "store", sessions=sessions)
+    ids = store.items.ids.to_list()
+    rule = GivenOrGap(gap_s=1800) if isinstance(sessions, GivenSessions) else sessions
+    reading = replace(READING, ids=ids, row_of={id_: i for i, id_ in enumerate(ids)}, rule=rule, action_code={})
+    states = SqliteStates(":memory:")
+    histories = Histories(states, reading, 1 << 20)
+    for i, row in enumerate(frame.iter_rows(named=True)):
+        event = Event(
+            user=str(row["user_id"]),
+            item=row["item_id"],
+            time_ms=row["timestamp"] * 1000,
+            event_id=str(i),
+            session=str(row["session_id"]),
+        )
+        [placed] = states.append([event], DAY)
+        histories.appended(event.user, [placed.stored], placed.mark)
+        histories.of([event.user])
+    for user in range(4):
+        start, stop = store.user_offsets[user : user + 2]
+        borders = np.asarray(store.session_offsets)
+        held = histories.of([str(user)])[str(user)]
+        assert np.array_equal(held.item_rows, store.item_idx[start:stop])
+        assert np.array_equal(held.time_ms, store.time_ms[start:stop])
+        assert np.array_equal(held.session_offsets, borders[(borders >= start) & (borders <= stop)] - start)
+    states.close()
+
+
+def test_a_write_during_a_reading_is_not_lost():
+    """The log is read, then written to, then held: what is held must not be the old one."""
+    states = SqliteStates(":memory:")
+    states.append([Event(user="a", item=10, time_ms=1)], DAY)
+    histories = Histories(states, READING, 1 << 20)
+    read = states.read
+
+    def slow(asked):
+        found = read(asked)
+        [placed] = states.append([Event(user="a", item=11, time_ms=2)], DAY)
+        if placed.stored is not None:
+            histories.appended("a", [placed.stored], placed.mark)
+        return found
+
+    states.read = slow
+    assert len(histories.of(["a"])["a"]) == 1
+    states.read = read
+    assert len(histories.of(["a"])["a"]) == 2
+    states.close()
