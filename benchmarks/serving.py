@@ -36,6 +36,7 @@ MODES: dict[str, dict[str, Any]] = {
     "rank, 200 candidates given": {"by": "rank", "candidates": [f"i{i}" for i in range(CANDIDATES)], "k": 10},
     "recommend, 200 retrieved, then ranked": {"by": "rank", "k": 10, "pool": CANDIDATES},
 }
+NOBODY = "recommend to who is new: the prior, without the model"
 
 
 def histories(users: int, seed: int) -> pl.DataFrame:
@@ -75,7 +76,8 @@ async def generate(port: int, connections: int, seconds: float, mode: str) -> No
     """The load, and what became of it, as JSON on standard output."""
     bodies = []
     for user in range(USERS):
-        body = json.dumps({"user_id": user, **MODES[mode]}).encode()
+        asked = {"user_id": f"new {user}"} if mode == NOBODY else {"user_id": user, **MODES[mode]}
+        body = json.dumps(asked).encode()
         head = f"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         bodies.append(head.encode() + body)
     found: list[tuple[float, int]] = []
@@ -90,7 +92,7 @@ async def generate(port: int, connections: int, seconds: float, mode: str) -> No
 
 def load(port: int, server: psutil.Process, mode: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One mode's load, with the server's memory at its beginning, middle and end, in MiB."""
-    seconds = arguments.minutes * 60 / len(MODES)
+    seconds = arguments.minutes * 60 / (len(MODES) + 1)
     words = [sys.executable, __file__, "--generate", mode, "--port", str(port), "--seconds", str(seconds)]
     memory = []
     with subprocess.Popen([*words, "--connections", str(arguments.connections)], stdout=subprocess.PIPE) as process:
@@ -184,7 +186,7 @@ def main() -> None:
                     client.events([{"user_id": user, "item_id": i, "timestamp": t} for i, t in pairs])
                 told_a_second = USERS * EVENTS / (time.perf_counter() - begun)
                 check(client, bundle)
-            rows = {mode: load(port, psutil.Process(process.pid), mode, arguments) for mode in MODES}
+            rows = {mode: load(port, psutil.Process(process.pid), mode, arguments) for mode in [*MODES, NOBODY]}
         finally:
             process.terminate()
             process.wait()

@@ -125,3 +125,28 @@ def redis_settings(settings: ServiceSettings, redis_server: RedisServer) -> Serv
     with redis.Redis.from_url(redis_server.url) as connection:
         connection.flushall()
     return replace(settings, state=redis_server.url)
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def view(user, item, back_ms=0, **more):
+    return {"user_id": user, "item_id": item, "timestamp": now_ms() - back_ms, "event": "view"} | more
+
+
+@pytest.fixture
+def items(client):
+    return client.app.state.service.engine.reading.ids
+
+
+def tell(client, events):
+    answer = client.post("/v1/events", json={"events": events})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def recommend(client, **body):
+    answer = client.post("/v1/recommend", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()

@@ -1,0 +1,175 @@
+"""What the service refuses over HTTP, and that it goes on."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from fastapi.testclient import TestClient
+
+from hpgr.serving.app import create_app
+from hpgr.serving.service import Service
+from hpgr.serving.settings import Limits
+from tests.serving.conftest import recommend, tell, view
+
+MINUTE = 60_000
+JSON = {"Content-Type": "application/json"}
+
+
+WRONG = [
+    ({"k": 5}, "body"),
+    ({"user_id": "a", "history": []}, "body"),
+    ({"user_id": "a", "k": 0}, "k"),
+    ({"user_id": "a", "k": 10**6}, "k"),
+    ({"user_id": "a", "k": "ten"}, "k"),
+    ({"user_id": "a", "candidates": []}, "candidates"),
+    ({"user_id": 1.5}, "user_id"),
+    ({"user_id": True}, "user_id"),
+    ({"user_id": ""}, "user_id"),
+    ({"user_id": "\ud800"}, "user_id"),
+    ({"user_id": 2**70}, "user_id"),
+    ({"user_id": "a", "at": "soon"}, "at"),
+    ({"user_id": "a", "at": -5}, "at"),
+    ({"user_id": "a", "by": "magic"}, "by"),
+    ({"user_id": "a", "weights": [{"item_id": "i", "weight": -1}]}, "weights.0.weight"),
+    ({"user_id": "a", "diversity": 2}, "diversity"),
+    ({"user_id": "a", "limit": 3}, "limit"),
+    ({"history": ["i"] * 6000}, "history"),
+    ({"history": [{"item_id": "a", "timestamp": 5}, "b"]}, "body"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), WRONG, ids=lambda value: str(value)[:30])
+def test_a_wrong_body_is_told_by_its_field(client, body, field):
+    answer = client.post("/v1/recommend", content=json.dumps(body), headers=JSON)
+    assert answer.status_code == 422
+    told = answer.json()
+    fields = [one["field"].split(".")[0] for one in told["fields"]] if "fields" in told else [told["detail"]["field"]]
+    assert field.split(".")[0] in fields, told
+
+
+def test_bodies_that_are_no_json_or_too_large_are_refused(client):
+    assert client.post("/v1/recommend", content=b"{", headers=JSON).status_code == 422
+    assert client.post("/v1/recommend", content=b"\xff\xfe", headers=JSON).status_code in (400, 422)
+    assert client.post("/v1/recommend", content=b"[" * 100_000, headers=JSON).status_code in (400, 422)
+    told = client.post("/v1/recommend", content=b'{"user_id": "a"}').json()
+    assert told["error"] == "body: Content-Type (none) must be application/json"
+    assert client.post("/v1/events", content=b"x" * 10_000_000).status_code == 413
+
+    def pieces():
+        for _ in range(200):
+            yield b"x" * 50_000
+
+    answer = client.post("/v1/events", content=pieces())
+    assert answer.status_code == 413
+    assert "body must have at most 1048576 bytes" in answer.json()["error"]
+    assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_thousands_of_malformed_requests_crash_nothing(client, items):
+    """Values of every kind in every field; each is answered, by 2xx or 4xx, and the service is as before."""
+    draw = random.Random(0)
+    odd = [
+        None,
+        True,
+        -1,
+        0,
+        1.5,
+        2**63,
+        10**30,
+        "",
+        "x",
+        "\x00",
+        "ж" * 300,
+        [],
+        {},
+        [[]],
+        [None],
+        {"a": 1},
+        items[0],
+        "nan",
+    ]
+    fields = {
+        "/v1/recommend": [
+            "user_id",
+            "history",
+            "k",
+            "candidates",
+            "at",
+            "exclude_seen",
+            "by",
+            "available",
+            "categories",
+            "weights",
+            "pool",
+        ],
+        "/v1/rank": ["user_id", "history", "candidates", "at"],
+        "/v1/similar": ["item_id", "k", "available", "categories"],
+        "/v1/events": ["events"],
+    }
+    statuses: dict[int, int] = {}
+    for i in range(500):
+        path = draw.choice(list(fields))
+        body = {"user_id": "a"} if draw.random() < 0.5 and path in ("/v1/recommend", "/v1/rank") else {}
+        body |= {
+            field: draw.choice(odd) for field in draw.sample(fields[path], min(draw.randint(0, 2), len(fields[path])))
+        }
+        if path == "/v1/events" and draw.random() < 0.8:
+            one = view("a", items[0], event_id=str(i)) | {
+                draw.choice([*view("a", 1), "session_id", "extra"]): draw.choice(odd)
+            }
+            body = {"events": [one]}
+        content = json.dumps(body).encode()
+        if draw.random() < 0.1:
+            cut = draw.randrange(len(content) + 1)
+            content = content[:cut] + bytes([draw.randrange(256)]) + content[cut + 1 :]
+        answer = client.post(path, content=content, headers=JSON)
+        statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
+        assert answer.status_code in (200, 400, 422), (path, body, answer.text)
+    assert statuses[200] > 20
+    assert statuses[422] > 150
+    assert recommend(client, user_id="nobody")["source"] == "prior"
+
+
+def test_more_than_it_can_do_is_turned_away_and_what_is_late_is_said_to_be(settings):
+    limits = Limits(queue=2, batch=1, timeout_s=0.4)
+    service = Service(replace(settings, limits=limits))
+    answer, may_go = service.engine.answer, threading.Event()
+    with TestClient(create_app(service)) as client, ThreadPoolExecutor(6) as pool:
+        service.engine.answer = lambda *given: (may_go.wait(5), answer(*given))[1]
+        asked = [pool.submit(client.post, "/v1/recommend", json={"user_id": "a"}) for _ in range(6)]
+        found = [one.result() for one in asked]
+        assert sorted({one.status_code for one in found}) == [429, 504]
+        assert all(one.headers["retry-after"] == "1" for one in found if one.status_code == 429)
+        assert client.get("/healthz").status_code == 200
+        may_go.set()
+        time.sleep(0.1)
+        assert recommend(client, user_id="a")["source"] == "prior"
+
+
+def test_a_full_disk_is_said_and_the_service_goes_on(client, items):
+    writer = client.app.state.service.states._writer
+    tell(client, [view("a", items[0])])
+    writer.execute(f"PRAGMA max_page_count = {writer.execute('PRAGMA page_count').fetchone()[0]}")
+    answer = client.post("/v1/events", json={"events": [view("a", "x" * 200, i) for i in range(900)]})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert recommend(client, user_id="a")["history_length"] == 1
+    writer.execute("PRAGMA max_page_count = 1000000")
+    assert tell(client, [view("a", items[1], 5)])["accepted"] == 1
+    assert recommend(client, user_id="a")["history_length"] == 2
+
+
+def test_the_clock_set_back_loses_no_event(settings):
+    service = Service(settings)
+    with TestClient(create_app(service)) as client:
+        items = service.engine.reading.ids
+        tell(client, [view("a", items[0])])
+        service.clock._wall_s = lambda: time.time() - 7200
+        assert tell(client, [view("a", items[1])])["accepted"] == 1
+        assert recommend(client, user_id="a")["history_length"] == 2
+        assert "hpgr_clock_backwards_total 1.0" in client.get("/metrics").text
