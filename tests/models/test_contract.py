@@ -136,10 +136,11 @@ def test_the_future_does_not_leak_into_earlier_states(name, close):
                 continue
             before, after = (module.states(sequences(3, [9], later_from=place)).values for place in (None, 6))
             assert not torch.equal(before[6:], after[6:])
-        elif isinstance(module, RankingRecommender):
-            if not getattr(module.config.encoder, "causal", True):
+        else:
+            ranker = getattr(module, "ranker", module)
+            if not getattr(ranker.config.encoder, "causal", True):
                 continue
-            before, after = (history_rows(module, sequences(3, [9], later_from=place)) for place in (None, 6))
+            before, after = (history_rows(ranker, sequences(3, [9], later_from=place)) for place in (None, 6))
         close(before[:6], after[:6])
 
 
