@@ -18,9 +18,9 @@ from torch import Tensor
 import hpgr.models  # noqa: F401 - registers them
 from hpgr.core.batch import Candidates, History
 from hpgr.core.units import human_bytes
-from hpgr.frames.ranking import RankingRecommender
 from hpgr.frames.ranking_state import Event, with_event
 from hpgr.frames.registry import MODELS
+from hpgr.frames.two_stage import TwoStageRecommender
 from hpgr.ops.hashed_positions import hashed_positions, recall, sign_codes
 from hpgr.ops.nearest_positions import nearest_positions
 
@@ -28,11 +28,10 @@ MODELS_TIMED = ("hpgr-live", "hpgr", "hpgr-paper")
 ITEMS, SESSION, DAY_MS = 10_000, 10, 86_400_000
 
 
-def ranker(name: str) -> RankingRecommender:
-    """A ranker with drawn weights; speed does not depend on what it has learnt."""
+def ranker(name: str) -> TwoStageRecommender:
+    """A model with drawn weights; speed does not depend on what it has learnt."""
     torch.manual_seed(0)
-    module = MODELS[name]().build(num_items=ITEMS).eval()
-    return getattr(module, "ranker", module)
+    return MODELS[name]().build(num_items=ITEMS).eval()
 
 
 def history(length: int) -> History:
@@ -42,9 +41,9 @@ def history(length: int) -> History:
     return History.from_lists([items], times_ms=[times], sessions=[[i // SESSION for i in range(length)]])
 
 
-def candidates(module: RankingRecommender, count: int, now_ms: Tensor) -> Candidates:
+def candidates(module: TwoStageRecommender, count: int, now_ms: Tensor) -> Candidates:
     draw = torch.Generator().manual_seed(2)
-    features = torch.rand(count, len(module.config.features), generator=draw)
+    features = torch.rand(count, len(module.config.ranker.features), generator=draw)
     return Candidates.from_lists(
         [torch.randint(ITEMS, (count,), generator=draw).tolist()], now_ms=now_ms, features=features
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,15 @@ class Opinion:
 
     told_CP: Tensor | None = None
     signal: Signal | None = None
+
+    def of(self, start: int, stop: int) -> Opinion:
+        """That of the candidates ``start … stop - 1``."""
+        told_CP, signal = self.told_CP, self.signal
+        return Opinion(
+            told_CP=None if told_CP is None else told_CP[start:stop],
+            signal=signal
+            and replace(signal, candidates_CD=signal.candidates_CD[start:stop], cold_C=signal.cold_C[start:stop]),
+        )
 
 
 class RankingRecommender(nn.Module):
@@ -120,20 +129,24 @@ class RankingRecommender(nn.Module):
             memory = self.encoder.extend(state.memory, token_1D, history, _nothing_asked(signal_TD))
         return RankingState(history=history, signal_TD=signal_TD, memory=memory)
 
-    def score(self, state: RankingState, candidates: Candidates, *, at_once: int = 1024) -> Tensor:
+    def score(
+        self, state: RankingState, candidates: Candidates, *, opinion: Opinion | None = None, at_once: int = 1024
+    ) -> Tensor:
         """``[C, tasks]``, the ``logits`` of one user's candidates; ``at_once`` of them bound the memory, whatever ``C`` is.
 
         Raises: ConfigError if ``at_once`` is less than 1; DataError as ``logits``.
         """
         if at_once < 1:
             raise ConfigError(f"at_once ({at_once}) must be at least 1")
-        self._check(candidates, Opinion())
+        opinion = opinion or Opinion()
+        self._check(candidates, opinion)
         count = candidates.num_candidates
         with torch.inference_mode():
             logits = torch.empty(count, self.config.num_tasks, device=candidates.item_idx.device)
             for start in range(0, count, at_once):
                 part = some(candidates, start, min(start + at_once, count))
-                asked, signal = self._asked(state.history, state.signal_TD, part, Opinion())
+                said = opinion.of(start, min(start + at_once, count))
+                asked, signal = self._asked(state.history, state.signal_TD, part, said)
                 state_CD = self.encoder.read(state.memory, asked.tokens, state.history, part, signal)
                 logits[start : start + at_once] = self.head(state_CD, asked.x_CD, asked.features_CF)
         return logits

@@ -15,6 +15,7 @@ from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.core.jagged import Jagged
 from hpgr.encoders import Signal
 from hpgr.frames.ranking import Opinion, RankingRecommender
+from hpgr.frames.ranking_state import Event, RankingState
 from hpgr.frames.scoring import ScoringRecommender
 from hpgr.frames.stage import TrainableStage
 from hpgr.retrieval import Index
@@ -93,6 +94,23 @@ class TwoStageRecommender(nn.Module):
     def logits(self, history: History, candidates: Candidates) -> Tensor:
         """``[C, tasks]``, from the second stage."""
         return self.ranker.logits(history, candidates, self.opinion(history, candidates))
+
+    def begin(self, history: History) -> RankingState:
+        """What ``score`` needs of one user's history; of the second stage, for the first keeps nothing between requests."""
+        return self.ranker.begin(history)
+
+    def append(self, state: RankingState, event: Event) -> RankingState:
+        """The state after one more event; of the second stage."""
+        return self.ranker.append(state, event)
+
+    def score(self, state: RankingState, candidates: Candidates, *, at_once: int = 1024) -> Tensor:
+        """``[C, tasks]``, the ``logits`` of one user's candidates; the first stage reads the whole history for each call."""
+        opinion = self.opinion(state.history, candidates)
+        return self.ranker.score(state, candidates, opinion=opinion, at_once=at_once)
+
+    def why_not_appended(self) -> str | None:
+        """Why a state must be begun again after an event; None where ``append`` works."""
+        return self.ranker.why_not_appended()
 
     @torch.no_grad()
     def signal(self, history: History, candidates: Candidates) -> Signal:

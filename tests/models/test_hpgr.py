@@ -9,7 +9,7 @@ import torch
 
 from hpgr.core.batch import Candidates, History
 from hpgr.core.config import override
-from hpgr.core.errors import ConfigError, UnknownNameError
+from hpgr.core.errors import ConfigError, DataError, UnknownNameError
 from hpgr.core.seeds import torch_generator
 from hpgr.encoders import Signal
 from hpgr.frames.registry import MODELS
@@ -301,6 +301,17 @@ def test_what_is_told_is_the_score_of_retrieval(close):
     outside = replace(candidates, item_idx=torch.full_like(candidates.item_idx, NUM_ITEMS))
     assert not frame.opinion(history, outside).told_CP.any()
     assert ranker(replace(hpgr(), told=())).opinion(history, candidates).told_CP is None
+
+
+@pytest.mark.parametrize("options", [{}, {"told": (), "compares": "states"}], ids=str)
+def test_a_kept_history_is_scored_with_what_the_first_stage_says(options, close):
+    frame = ranker(replace(hpgr(), **options))
+    history, candidates = with_features(frame, lengths=(12,))
+    want = frame.logits(history, candidates)
+    close(frame.score(frame.begin(history), candidates, at_once=2), want)
+    if frame.config.told:
+        with pytest.raises(DataError, match=r"opinion of an earlier stage \(0 numbers a candidate\) must have the 1"):
+            frame.ranker.score(frame.begin(history), candidates)
 
 
 def test_what_is_told_moves_the_ranker():
