@@ -30,12 +30,14 @@ class Event:
 class RankingState:
     """A ``History`` of one user, the item vectors that preference selection compares, and the layers' keys and values.
 
-    Never changed: what appends gives another. Made of tensors alone, so that it is written without pickle.
+    ``query_BD``: what a first stage asks of candidates, where it tells the ranker anything. Never changed: what appends
+    gives another. Made of tensors alone, so that it is written without pickle.
     """
 
     history: History
     signal_TD: Tensor
     memory: Memory
+    query_BD: Tensor | None = None
 
     @property
     def num_events(self) -> int:
@@ -49,7 +51,8 @@ class RankingState:
             for kind, kept in (("keys", self.memory.keys), ("values", self.memory.values))
             for depth, x_THK in enumerate(kept)
         }
-        return {name: x.contiguous() for name, x in (columns | {"signal": self.signal_TD} | layers).items()}
+        asked = {} if self.query_BD is None else {"query": self.query_BD}
+        return {name: x.contiguous() for name, x in (columns | {"signal": self.signal_TD} | asked | layers).items()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> RankingState:
@@ -63,7 +66,12 @@ class RankingState:
         num_layers = sum(name.startswith("keys.") for name in tensors)
         keys, values = (tuple(tensors[f"{kind}.{depth}"] for depth in range(num_layers)) for kind in ("keys", "values"))
         columns: dict[str, Any] = {name: tensors[name] for name in _COLUMNS}
-        return cls(history=History(**columns), signal_TD=tensors["signal"], memory=Memory(keys, values).by_head())
+        return cls(
+            history=History(**columns),
+            signal_TD=tensors["signal"],
+            memory=Memory(keys, values).by_head(),
+            query_BD=tensors.get("query"),
+        )
 
 
 def with_event(history: History, event: Event) -> History:

@@ -129,12 +129,13 @@ class ScoringRecommender(nn.Module):
         scores_BV = self.objective.logits(self.query(history), self.targets)
         return self.prior.fill(scores_BV, history.lengths == 0)
 
-    def candidate_scores(self, history: History, candidates: Candidates) -> Tensor:
+    def candidate_scores(self, history: History, candidates: Candidates, query_BD: Tensor | None = None) -> Tensor:
         """``[C]``: the score of each candidate for its user at ``now_ms``, as in ``scores`` before the prior; 0 for an item
-        outside the catalogue."""
+        outside the catalogue. ``query_BD``: the ``query`` of this history, where it is at hand."""
+        query_BD = self.query(history) if query_BD is None else query_BD
         inside_C = candidates.item_idx < self.num_items
         rows_CD, bias_C = self.items.rows(candidates.item_idx.clamp(max=self.num_items - 1))
-        query_BD, rows_CD = sides(self.query(history), rows_CD, self._temperature)
+        query_BD, rows_CD = sides(query_BD, rows_CD, self._temperature)
         scores_C = (query_BD[candidates.user_of_candidate()] * rows_CD).sum(-1)
         return (scores_C if bias_C is None else scores_C + bias_C) * inside_C
 

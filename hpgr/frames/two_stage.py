@@ -96,16 +96,16 @@ class TwoStageRecommender(nn.Module):
         return self.ranker.logits(history, candidates, self.opinion(history, candidates))
 
     def begin(self, history: History) -> RankingState:
-        """What ``score`` needs of one user's history; of the second stage, for the first keeps nothing between requests."""
-        return self.ranker.begin(history)
+        """What ``score`` needs of one user's history; with it, what the first stage asks of a candidate."""
+        return self._with_query(self.ranker.begin(history))
 
     def append(self, state: RankingState, event: Event) -> RankingState:
-        """The state after one more event; of the second stage."""
-        return self.ranker.append(state, event)
+        """The state after one more event; a first stage that tells anything reads the whole history anew."""
+        return self._with_query(self.ranker.append(state, event))
 
     def score(self, state: RankingState, candidates: Candidates, *, at_once: int = 1024) -> Tensor:
-        """``[C, tasks]``, the ``logits`` of one user's candidates; the first stage reads the whole history for each call."""
-        opinion = self.opinion(state.history, candidates)
+        """``[C, tasks]``, the ``logits`` of one user's candidates."""
+        opinion = self.opinion(state.history, candidates, state.query_BD)
         return self.ranker.score(state, candidates, opinion=opinion, at_once=at_once)
 
     def why_not_appended(self) -> str | None:
@@ -125,14 +125,21 @@ class TwoStageRecommender(nn.Module):
             )
 
     @torch.no_grad()
-    def opinion(self, history: History, candidates: Candidates) -> Opinion:
-        """What the first stage, as it was trained, hands to the second."""
+    def opinion(self, history: History, candidates: Candidates, query_BD: Tensor | None = None) -> Opinion:
+        """What the first stage, as it was trained, hands to the second. ``query_BD``: its query, where it is at hand."""
         told_CP = None
         if self.config.told:
             with _as_trained(self.retriever, history.item_idx.device):
-                told_CP = self.retriever.candidate_scores(history, candidates)[:, None]
+                told_CP = self.retriever.candidate_scores(history, candidates, query_BD)[:, None]
         signal = self.signal(history, candidates) if self.config.compares != "items" else None
         return Opinion(told_CP=told_CP, signal=signal)
+
+    @torch.no_grad()
+    def _with_query(self, state: RankingState) -> RankingState:
+        if not self.config.told:
+            return state
+        with _as_trained(self.retriever, state.history.item_idx.device):
+            return replace(state, query_BD=self.retriever.query(state.history))
 
     @torch.no_grad()
     def inherit(self) -> None:

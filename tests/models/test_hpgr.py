@@ -12,6 +12,7 @@ from hpgr.core.config import override
 from hpgr.core.errors import ConfigError, DataError, UnknownNameError
 from hpgr.core.seeds import torch_generator
 from hpgr.encoders import Signal
+from hpgr.frames.ranking_state import RankingState
 from hpgr.frames.registry import MODELS
 from hpgr.models.hpgr import hpgr, hpgr_paper
 
@@ -307,8 +308,9 @@ def test_what_is_told_is_the_score_of_retrieval(close):
 def test_a_kept_history_is_scored_with_what_the_first_stage_says(options, close):
     frame = ranker(replace(hpgr(), **options))
     history, candidates = with_features(frame, lengths=(12,))
-    want = frame.logits(history, candidates)
-    close(frame.score(frame.begin(history), candidates, at_once=2), want)
+    want, state = frame.logits(history, candidates), frame.begin(history)
+    close(frame.score(state, candidates, at_once=2), want)
+    close(frame.score(RankingState.from_tensors(state.tensors()), candidates), want)
     if frame.config.told:
         with pytest.raises(DataError, match=r"opinion of an earlier stage \(0 numbers a candidate\) must have the 1"):
             frame.ranker.score(frame.begin(history), candidates)
