@@ -51,6 +51,7 @@ class RankingRecommender(nn.Module):
 
         ``num_actions``: actions a history event may carry, 0 to ignore them. ``num_tasks``: outcomes predicted.
         ``num_told``: numbers that an earlier stage tells of each candidate, read as further cross features.
+        ``given_signal``: an earlier stage gives the vectors that selection compares.
         """
 
         items: Any
@@ -61,6 +62,7 @@ class RankingRecommender(nn.Module):
         num_actions: int = 0
         num_tasks: int = 1
         num_told: int = 0
+        given_signal: bool = False
 
         def __post_init__(self) -> None:
             if self.num_tasks < 1:
@@ -142,14 +144,14 @@ class RankingRecommender(nn.Module):
         self._check(candidates, opinion)
         count = candidates.num_candidates
         with torch.inference_mode():
-            logits = torch.empty(count, self.config.num_tasks, device=candidates.item_idx.device)
+            parts = [state.signal_TD.new_zeros((0, self.config.num_tasks))]
             for start in range(0, count, at_once):
                 part = some(candidates, start, min(start + at_once, count))
                 said = opinion.of(start, min(start + at_once, count))
                 asked, signal = self._asked(state.history, state.signal_TD, part, said)
                 state_CD = self.encoder.read(state.memory, asked.tokens, state.history, part, signal)
-                logits[start : start + at_once] = self.head(state_CD, asked.x_CD, asked.features_CF)
-        return logits
+                parts.append(self.head(state_CD, asked.x_CD, asked.features_CF))
+            return torch.cat(parts)
 
     def why_not_appended(self) -> str | None:
         """Why a state must be begun again after an event; None where ``append`` works."""
@@ -195,6 +197,11 @@ class RankingRecommender(nn.Module):
 
     def _check(self, candidates: Candidates, opinion: Opinion) -> None:
         told = 0 if opinion.told_CP is None else opinion.told_CP.shape[1]
+        if self.config.given_signal and opinion.signal is None:
+            raise DataError(
+                "opinion of an earlier stage (no vectors to compare) must have those that the ranker was built for; ask the "
+                "two-stage model that holds it"
+            )
         if told != self.config.num_told:
             raise DataError(
                 f"opinion of an earlier stage ({told} numbers a candidate) must have the {self.config.num_told} that the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hpgr.core.batch import Candidates, History
-from hpgr.core.errors import ConfigError, UnknownNameError
+from hpgr.core.errors import ConfigError, DataError, UnknownNameError, UnsupportedError
 from hpgr.core.jagged import Jagged
 from hpgr.encoders import Signal
 from hpgr.frames.ranking import Opinion, RankingRecommender
@@ -62,7 +62,8 @@ class TwoStageRecommender(nn.Module):
         super().__init__()
         self.config = config
         self.retriever = config.retriever.build(num_items=num_items)
-        self.ranker = replace(config.ranker, num_told=len(config.told)).build(num_items=num_items)
+        ranker = replace(config.ranker, num_told=len(config.told), given_signal=config.compares != "items")
+        self.ranker = ranker.build(num_items=num_items)
         self._pairs = tuple(tuple(pair.split("=")) for pair in config.inherit)
         for source, target in self._pairs:
             self._states(source, target)
@@ -96,20 +97,39 @@ class TwoStageRecommender(nn.Module):
         return self.ranker.logits(history, candidates, self.opinion(history, candidates))
 
     def begin(self, history: History) -> RankingState:
-        """What ``score`` needs of one user's history; with it, what the first stage asks of a candidate."""
-        return self._with_query(self.ranker.begin(history))
+        """What ``score`` needs of one user's history; with it, what the first stage asks of a candidate at its ``now_ms``."""
+        state = self.ranker.begin(history)
+        if not self.config.told:
+            return state
+        with _as_trained(self.retriever), torch.inference_mode():
+            return replace(state, query_BD=self.retriever.query(history))
 
     def append(self, state: RankingState, event: Event) -> RankingState:
-        """The state after one more event; a first stage that tells anything reads the whole history anew."""
-        return self._with_query(self.ranker.append(state, event))
+        """The state after one more event, of the second stage.
+
+        Raises: UnsupportedError where ``why_not_appended``; DataError for an event from before the newest one.
+        """
+        if (why := self.why_not_appended()) is not None:
+            raise UnsupportedError(f"the state must be begun again after an event: {why}")
+        return self.ranker.append(state, event)
 
     def score(self, state: RankingState, candidates: Candidates, *, at_once: int = 1024) -> Tensor:
-        """``[C, tasks]``, the ``logits`` of one user's candidates."""
+        """``[C, tasks]``, the ``logits`` of one user's candidates.
+
+        Raises: DataError where the first stage says something, and not of the candidates' moment.
+        """
+        now_ms = int(state.history.now_ms[0])
+        if self.config.hands_over and bool((candidates.time_ms != now_ms).any()):
+            raise DataError(
+                f"candidates' time_ms must be the state's now_ms ({now_ms}), of which the first stage speaks; begin again"
+            )
         opinion = self.opinion(state.history, candidates, state.query_BD)
         return self.ranker.score(state, candidates, opinion=opinion, at_once=at_once)
 
     def why_not_appended(self) -> str | None:
         """Why a state must be begun again after an event; None where ``append`` works."""
+        if self.config.hands_over:
+            return "what the first stage says belongs to the moment that it was asked at"
         return self.ranker.why_not_appended()
 
     @torch.no_grad()
@@ -117,7 +137,7 @@ class TwoStageRecommender(nn.Module):
         """What preference selection compares."""
         if self.config.compares == "items":
             return self.ranker.signal(history, candidates)
-        with _as_trained(self.retriever, history.item_idx.device):
+        with _as_trained(self.retriever):
             return Signal(
                 history_TD=self.retriever.states(history).values,
                 candidates_CD=self.retriever.items(candidates.item_idx),
@@ -129,17 +149,10 @@ class TwoStageRecommender(nn.Module):
         """What the first stage, as it was trained, hands to the second. ``query_BD``: its query, where it is at hand."""
         told_CP = None
         if self.config.told:
-            with _as_trained(self.retriever, history.item_idx.device):
+            with _as_trained(self.retriever):
                 told_CP = self.retriever.candidate_scores(history, candidates, query_BD)[:, None]
         signal = self.signal(history, candidates) if self.config.compares != "items" else None
         return Opinion(told_CP=told_CP, signal=signal)
-
-    @torch.no_grad()
-    def _with_query(self, state: RankingState) -> RankingState:
-        if not self.config.told:
-            return state
-        with _as_trained(self.retriever, state.history.item_idx.device):
-            return replace(state, query_BD=self.retriever.query(state.history))
 
     @torch.no_grad()
     def inherit(self) -> None:
@@ -175,10 +188,10 @@ class TwoStageRecommender(nn.Module):
 
 
 @contextmanager
-def _as_trained(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """``module`` on ``device`` and without dropout, whatever is being trained round it."""
+def _as_trained(module: nn.Module) -> Iterator[None]:
+    """``module`` without dropout, whatever is being trained round it."""
     was_training = module.training
-    module.to(device).eval()
+    module.eval()
     try:
         yield
     finally:
@@ -193,6 +206,14 @@ class _Informed(nn.Module):
         self.ranker = whole.ranker
         self.signal = whole.signal
         self._opinion = whole.opinion
+        # In a tuple, where it is no part of this module.
+        self._first = (whole.retriever,)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Informed:
+        """A move to another device takes the first stage along."""
+        super()._apply(fn, recurse)
+        self._first[0]._apply(fn, recurse)
+        return self
 
     def logits(self, history: History, candidates: Candidates) -> Tensor:
         return self.ranker.logits(history, candidates, self._opinion(history, candidates))

@@ -9,10 +9,10 @@ import torch
 
 from hpgr.core.batch import Candidates, History
 from hpgr.core.config import override
-from hpgr.core.errors import ConfigError, DataError, UnknownNameError
+from hpgr.core.errors import ConfigError, DataError, UnknownNameError, UnsupportedError
 from hpgr.core.seeds import torch_generator
 from hpgr.encoders import Signal
-from hpgr.frames.ranking_state import RankingState
+from hpgr.frames.ranking_state import Event, RankingState
 from hpgr.frames.registry import MODELS
 from hpgr.models.hpgr import hpgr, hpgr_paper
 
@@ -311,9 +311,13 @@ def test_a_kept_history_is_scored_with_what_the_first_stage_says(options, close)
     want, state = frame.logits(history, candidates), frame.begin(history)
     close(frame.score(state, candidates, at_once=2), want)
     close(frame.score(RankingState.from_tensors(state.tensors()), candidates), want)
-    if frame.config.told:
-        with pytest.raises(DataError, match=r"opinion of an earlier stage \(0 numbers a candidate\) must have the 1"):
-            frame.ranker.score(frame.begin(history), candidates)
+    refusal = r"\(0 numbers a candidate\) must have the 1" if frame.config.told else r"\(no vectors to compare\) must"
+    with pytest.raises(DataError, match="opinion of an earlier stage " + refusal):
+        frame.ranker.score(state, candidates)
+    with pytest.raises(DataError, match=r"candidates' time_ms must be the state's now_ms \(2592000000\)"):
+        frame.score(state, replace(candidates, time_ms=candidates.time_ms + 1))
+    with pytest.raises(UnsupportedError, match="what the first stage says belongs to the moment"):
+        frame.append(state, Event(item_idx=1, time_ms=10**12))
 
 
 def test_what_is_told_moves_the_ranker():

@@ -281,12 +281,16 @@ def test_what_cannot_run_is_refused_with_the_remedy(monkeypatch):
 
 def test_auto_takes_triton_on_cuda_only_where_it_would_not_be_refused(monkeypatch):
     monkeypatch.setattr(support, "installed", lambda: True)
+    monkeypatch.setenv("HPGR_TRITON", "1")
     on_cuda = SimpleNamespace(is_cuda=True, dtype=torch.bfloat16)
     assert support.chooses_triton(on_cuda, None)
     assert support.chooses_triton(on_cuda, RelativeBias.Config().build().between(torch.ones(1), torch.ones(1), None))
     assert not support.chooses_triton(on_cuda, SimpleNamespace())
     assert not support.chooses_triton(SimpleNamespace(is_cuda=True, dtype=torch.float64), None)
     assert not support.chooses_triton(torch.zeros(1), None)
+    monkeypatch.setenv("HPGR_TRITON", "0")
+    assert not support.chooses_triton(on_cuda, None)
+    monkeypatch.setenv("HPGR_TRITON", "1")
     monkeypatch.setattr(support, "installed", lambda: False)
     assert not support.chooses_triton(on_cuda, None)
 

@@ -64,7 +64,7 @@ def attention(  # noqa: PLR0913 - tensors and the options that define the weight
 
 
 def implementation_for(q_THK: Tensor, v_THK: Tensor, *, weights: Kind, rule: MaskRule, bias: PairBias | None) -> str:
-    """What ``auto`` runs: on a CPU the fused kernel where it applies, else blocks; on CUDA Triton where it is installed."""
+    """What ``auto`` runs: on a CPU the fused kernel where it applies, else blocks; on CUDA Triton where ``HPGR_TRITON=1``."""
     if q_THK.device.type != "cpu":
         return chosen("auto", IMPLEMENTATIONS, triton=chooses_triton(q_THK, bias))
     if can_fuse(weights, rule, bias) and q_THK.shape[2] == v_THK.shape[2]:

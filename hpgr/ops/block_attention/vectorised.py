@@ -104,16 +104,18 @@ class _BlockReading(torch.autograd.Function):
         q_PHQK, up_PHQV = blocks.padded(q_NHK), blocks.padded(up_NHV)
         to_q = torch.empty_like(q_PHQK, memory_format=torch.contiguous_format)
         to_k, to_v = (x.new_empty((blocks.num_blocks, blocks.width, *x.shape[1:])) for x in (k_THK, v_THK))
-        for part in blocks.parts(k_THK.shape[2]):
-            k, v, visible = blocks.gathered(k_THK, part), blocks.gathered(v_THK, part), blocks.visible_P1QW[part]
-            scores = q_PHQK[part] @ k.transpose(2, 3)
-            share = scores.sigmoid()
-            weights = (scores * share).mul_(visible)
-            to_v[part] = (weights.transpose(2, 3) @ up_PHQV[part]).transpose(1, 2)
-            # The slope of silu: s + w (1 - s).
-            slope = torch.addcmul(share, weights, 1 - share).mul_(visible)
-            to_scores = (up_PHQV[part] @ v.transpose(2, 3)).mul_(slope)
-            to_q[part] = to_scores @ k
-            to_k[part] = (to_scores.transpose(2, 3) @ q_PHQK[part]).transpose(1, 2)
+        # A backward pass inside autocast would multiply in its type.
+        with torch.autocast(q_NHK.device.type, enabled=False):
+            for part in blocks.parts(k_THK.shape[2]):
+                k, v, visible = blocks.gathered(k_THK, part), blocks.gathered(v_THK, part), blocks.visible_P1QW[part]
+                scores = q_PHQK[part] @ k.transpose(2, 3)
+                share = scores.sigmoid()
+                weights = (scores * share).mul_(visible)
+                to_v[part] = (weights.transpose(2, 3) @ up_PHQV[part]).transpose(1, 2)
+                # The slope of silu: s + w (1 - s).
+                slope = torch.addcmul(share, weights, 1 - share).mul_(visible)
+                to_scores = (up_PHQV[part] @ v.transpose(2, 3)).mul_(slope)
+                to_q[part] = to_scores @ k
+                to_k[part] = (to_scores.transpose(2, 3) @ q_PHQK[part]).transpose(1, 2)
         num_rows = k_THK.shape[0]
         return blocks.unpadded(to_q), blocks.scattered(to_k, num_rows), blocks.scattered(to_v, num_rows), None

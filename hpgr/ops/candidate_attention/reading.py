@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hpgr.core.errors import ConfigError
+from hpgr.ops.length_blocks import gathered
 from hpgr.ops.weighing import Kind, Weighing, check_heads, check_offsets
 
 Listed: TypeAlias = tuple[Tensor, Tensor]
@@ -39,6 +40,13 @@ class Reading:
             query_C = torch.arange(scores_CH1.shape[0], device=scores_CH1.device)
             scores_CH1 = scores_CH1 + weighing.bias.own(query_C)[:, None, None]
         return F.silu(scores_CH1) * (self.own_v_CHK / weighing.divisor)
+
+    def earlier(self, rows_CW: Tensor) -> Tensor:
+        """``rows_CW`` without the events that a candidate's time does not come after: -1."""
+        if self.key_time_T is None or self.query_time_C is None:
+            return rows_CW
+        time_CW = gathered(self.key_time_T, rows_CW.clamp(min=0))
+        return rows_CW.masked_fill(time_CW >= self.query_time_C[:, None], -1)
 
     def check(self, weights: Kind) -> None:
         """Raises: ValueError for shapes that do not fit; ConfigError for options that exclude each other."""

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from hpgr.ops.candidate_attention.reading import Reading
 from hpgr.ops.kernels.support import check_runnable
-from hpgr.ops.length_blocks import gathered
 from hpgr.ops.weighing import Weighing
 
 
@@ -22,7 +21,7 @@ def candidate_attention_triton(reading: Reading, weighing: Weighing) -> Tensor:
     qkv, own = (reading.q_CHK, reading.k_THK, reading.v_THK), (reading.own_k_CHK, reading.own_v_CHK)
     if reading.listed is not None:
         rows_CW, gate_CW = reading.listed
-        return listed_pairs(*qkv, own, _earlier(reading, rows_CW), gate_CW, weighing)
+        return listed_pairs(*qkv, own, reading.earlier(rows_CW), gate_CW, weighing)
     pairs = Pairs(
         query_offsets=reading.candidate_offsets_B1,
         key_offsets=reading.user_offsets_B1,
@@ -34,12 +33,5 @@ def candidate_attention_triton(reading: Reading, weighing: Weighing) -> Tensor:
     if reading.boost is None:
         return dense_CHV
     rows_CW, gate_CW, beta_H = reading.boost
-    listed_CHV = listed_pairs(*qkv, None, _earlier(reading, rows_CW), gate_CW, weighing)
+    listed_CHV = listed_pairs(*qkv, None, reading.earlier(rows_CW), gate_CW, weighing)
     return dense_CHV + (beta_H[:, None] * listed_CHV).to(dense_CHV.dtype)
-
-
-def _earlier(reading: Reading, rows_CW: Tensor) -> Tensor:
-    if reading.key_time_T is None or reading.query_time_C is None:
-        return rows_CW
-    time_CW = gathered(reading.key_time_T, rows_CW.clamp(min=0))
-    return rows_CW.masked_fill(time_CW >= reading.query_time_C[:, None], -1)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from hpgr.ops.candidate_attention.dense import read_all
 from hpgr.ops.candidate_attention.reading import Listed, Reading
-from hpgr.ops.length_blocks import gathered
 from hpgr.ops.listed_attention.entries import Lists
 from hpgr.ops.listed_attention.vectorised import read_lists
 from hpgr.ops.weighing import PairBias, Weighing
@@ -24,15 +23,15 @@ def candidate_attention_vectorised(reading: Reading, weighing: Weighing) -> Tens
         return dense_CHV
     # A ⊙ (1 + beta G) V = A V + beta (A ⊙ G) V: the second term reads the lists only.
     rows_CW, gate_CW, beta_H = reading.boost
-    lists = Lists((_earlier(reading, rows_CW), gate_CW))
+    lists = Lists((reading.earlier(rows_CW), gate_CW))
     listed_CHV = read_lists(reading.q_CHK, reading.k_THK, reading.v_THK, lists, weighing)
-    return dense_CHV + beta_H[:, None] * listed_CHV
+    return dense_CHV + (beta_H[:, None] * listed_CHV).to(dense_CHV.dtype)
 
 
 def _read_lists(reading: Reading, weighing: Weighing, listed: Listed) -> Tensor:
     (rows_CW, gate_CW), timed = listed, reading.key_time_T is not None
     if timed:
-        rows_CW = _earlier(reading, rows_CW)
+        rows_CW = reading.earlier(rows_CW)
     if weighing.kind == "silu":
         lists = listed if isinstance(listed, Lists) and not timed else Lists((rows_CW, gate_CW))
         return read_lists(reading.q_CHK, reading.k_THK, reading.v_THK, lists, weighing) + reading.own(weighing)
@@ -45,13 +44,6 @@ def _read_lists(reading: Reading, weighing: Weighing, listed: Listed) -> Tensor:
     if weighing.bias is not None:
         weighing = replace(weighing, bias=_OwnAppended(weighing.bias, num_events))
     return read_lists(reading.q_CHK, k, v, Lists((rows_CW, gate_CW)), weighing)
-
-
-def _earlier(reading: Reading, rows_CW: Tensor) -> Tensor:
-    if reading.key_time_T is None or reading.query_time_C is None:
-        return rows_CW
-    time_CW = gathered(reading.key_time_T, rows_CW.clamp(min=0))
-    return rows_CW.masked_fill(time_CW >= reading.query_time_C[:, None], -1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

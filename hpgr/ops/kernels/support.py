@@ -48,8 +48,12 @@ def interpreted() -> bool:
 
 
 def chooses_triton(q: Tensor, bias: PairBias | None) -> bool:
-    """What ``auto`` asks: on CUDA, installed, and nothing given that ``check_runnable`` would refuse."""
-    return q.is_cuda and installed() and q.dtype in _DTYPES and (bias is None or isinstance(bias, TableBias))
+    """What ``auto`` asks: on CUDA, ``HPGR_TRITON=1``, installed, and nothing given that ``check_runnable`` would refuse.
+
+    The variable goes once ``benchmarks/gpu.py`` has run on a device: nothing untried is chosen for anybody.
+    """
+    wanted = os.environ.get("HPGR_TRITON") == "1" and q.is_cuda and installed()
+    return wanted and q.dtype in _DTYPES and (bias is None or isinstance(bias, TableBias))
 
 
 def check_runnable(q: Tensor, bias: PairBias | None) -> None:
