@@ -19,9 +19,10 @@ _LIMIT_S = 300
 
 JOBS = {
     "loading": ["loading.py", "--short", "--write"],
-    "attention": ["attention.py", "--short", "--write"],
-    "catalogue": ["catalogue.py", "--short", "--write"],
-    "latency": ["latency.py", "--short", "--write"],
+    "attention": ["attention.py", "--runs", "5", "--write"],
+    "catalogue": ["catalogue.py", "--parts", "softmax", "--write"],
+    "latency": ["latency.py"],
+    "cost_curves": ["cost_curves.py", "--candidates", "50", "--longest-dense", "8192"],
     "store_building": ["store_building.py", "--events", "500000", "--runs", "1"],
     "evaluation": ["evaluation.py", "--users", "256", "--items", "20000"],
 }
