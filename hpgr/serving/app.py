@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
@@ -22,6 +23,7 @@ from hpgr.serving.service import Service
 from hpgr.version import __version__
 
 router = APIRouter()
+logger = logging.getLogger("hpgr.serving")
 _Result = TypeVar("_Result")
 _FOLLOW_S = 1.0
 _LISTED = 5
@@ -42,12 +44,14 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         following = asyncio.create_task(_follow(service)) if service.states.shared else None
-        yield
-        if following is not None:
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
-        await asyncio.to_thread(service.close)
+        try:
+            yield
+        finally:
+            if following is not None:
+                following.cancel()
+                with suppress(asyncio.CancelledError):
+                    await following
+            await asyncio.to_thread(service.close)
 
     app = FastAPI(
         title="hpgr",
@@ -148,7 +152,7 @@ async def reload(request: Request, service: Served) -> Response:
         return JSONResponse({"fingerprint": await asyncio.to_thread(service.reload_everywhere)})
     except StateError:
         raise
-    except (HpgrError, OSError, KeyError, ValueError) as error:
+    except HpgrError as error:
         sentence = f"bundle refused, the old one goes on: {_sentence(error)}"
         return JSONResponse({"error": sentence}, status_code=409)
 
@@ -175,7 +179,10 @@ async def metrics(service: Served) -> Response:
 async def _follow(service: Service) -> None:
     while True:
         await asyncio.sleep(_FOLLOW_S)
-        await asyncio.to_thread(service.follow)
+        try:
+            await asyncio.to_thread(service.follow)
+        except Exception:  # whatever it is, the next reload is to be heard of
+            logger.exception("following other processes failed; it goes on")
 
 
 async def _waited(future: Future[_Result], service: Service) -> _Result:

@@ -13,6 +13,7 @@ from hpgr.core.errors import HpgrError
 
 JobT = TypeVar("JobT")
 ResultT = TypeVar("ResultT")
+_STOPPING = "the service is stopping; ask another one"
 
 
 class OverCapacity(HpgrError, RuntimeError):
@@ -55,21 +56,34 @@ class Batcher(Generic[JobT, ResultT]):
         """
         future: Future[ResultT] = Future()
         if self._closed:
-            raise OverCapacity("the service is stopping; ask another one")
+            raise OverCapacity(_STOPPING)
         try:
             self._queue.put_nowait((job, future))
         except Full:
             raise OverCapacity(
                 f"waiting requests ({self._queue.maxsize}) must not grow; come back in a second"
             ) from None
+        if self._closed and not self._thread.is_alive():
+            self._drain()
         return future
 
     def close(self) -> None:
-        """Finish what was submitted and stop."""
+        """Finish what was submitted and stop; what was submitted meanwhile is told OverCapacity."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
             self._thread.join()
+            self._drain()
+
+    def _drain(self) -> None:
+        """Nobody works any more: what slipped in behind the end is turned away. ``submit`` does so where ``close`` is past this."""
+        while True:
+            try:
+                late = self._queue.get_nowait()
+            except Empty:
+                return
+            if late is not None and late[1].set_running_or_notify_cancel():
+                late[1].set_exception(OverCapacity(_STOPPING))
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:

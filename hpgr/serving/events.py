@@ -36,7 +36,8 @@ class Event:
         """What makes the event one of its kind among its user's."""
         if self.event_id:
             return f"id:{self.event_id}"
-        content = json.dumps([self.item, self.time_ms, self.action, self.session])
+        # 7 and "7" are one item.
+        content = json.dumps([str(self.item), self.time_ms, self.action, self.session])
         return "of:" + hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
 
 

@@ -25,6 +25,14 @@ class CacheCounts:
     bytes: int = 0
 
 
+@dataclass(slots=True)
+class _Reading:
+    """Of a user's log, now: how many readers, and how often it has changed since the first of them began."""
+
+    readers: int = 0
+    changes: int = 0
+
+
 class Histories:
     """Users' histories as one bundle reads them. Safe to call from any thread."""
 
@@ -33,8 +41,7 @@ class Histories:
         self._states, self._budget = states, budget_bytes
         self._held: OrderedDict[str, UserHistory] = OrderedDict()
         self._lock = Lock()
-        # Users whose log is being read now; True where it has changed since the reading began.
-        self._reading_now: dict[str, bool] = {}
+        self._reading_now: dict[str, _Reading] = {}
 
     def of(self, users: Sequence[str]) -> dict[str, UserHistory]:
         """The history of each user, an empty one for a user of whom nothing is kept.
@@ -49,8 +56,7 @@ class Histories:
             if not self._states.shared:
                 found = held
             asked = [user for user in wanted if user not in found]
-            for user in asked:
-                self._reading_now.setdefault(user, False)
+            begun = {user: self._begun(user) for user in asked}
         self.counts.hits += len(held)
         if not asked:
             return found
@@ -69,21 +75,23 @@ class Histories:
                 found[user] = new
         finally:
             with self._lock:
-                stale = {user for user in asked if self._reading_now.pop(user, True)}
-                for user in asked:
-                    if user not in stale and user in found and len(found[user]):
+                for user, changes in begun.items():
+                    current = self._ended(user) == changes
+                    if user in found and not len(found[user]):
+                        self._drop(user)  # forgotten, perhaps by another process
+                    elif user in found and current:
                         self._put(user, found[user])
         return found
 
     def appended(self, user: str, rows: Sequence[Stored], mark: Mark) -> None:
         """Events were kept: what is held of the user grows, or is dropped where it must be read again."""
         with self._lock:
-            if user in self._reading_now:
-                self._reading_now[user] = True
+            self._changed(user)
             before = self._held.get(user)
-            if before is None or mark.seq <= before.mark.seq:
+            same = before is not None and before.mark.epoch == mark.epoch
+            if before is None or (same and mark.seq <= before.mark.seq):
                 return
-            in_step = before.mark.epoch == mark.epoch and rows[0].seq <= before.mark.seq + 1
+            in_step = same and rows[0].seq <= before.mark.seq + 1
             new = before.grown(rows, mark, self.reading) if in_step else None
             if new is None:
                 self._drop(user)
@@ -94,12 +102,27 @@ class Histories:
     def forget(self, user: str) -> None:
         """Nothing of the user stays in memory."""
         with self._lock:
-            if user in self._reading_now:
-                self._reading_now[user] = True
+            self._changed(user)
             self._drop(user)
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def _begun(self, user: str) -> int:
+        reading = self._reading_now.setdefault(user, _Reading())
+        reading.readers += 1
+        return reading.changes
+
+    def _ended(self, user: str) -> int:
+        reading = self._reading_now[user]
+        reading.readers -= 1
+        if not reading.readers:
+            del self._reading_now[user]
+        return reading.changes
+
+    def _changed(self, user: str) -> None:
+        if user in self._reading_now:
+            self._reading_now[user].changes += 1
 
     def _put(self, user: str, history: UserHistory) -> None:
         """The caller has the lock. The user asked for longest ago goes first."""

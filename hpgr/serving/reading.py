@@ -75,14 +75,15 @@ class Reading:
         )
 
     def row(self, item: ItemId) -> int:
-        """The item's row in the bundle's log, -1 for one that it does not hold. ``7`` and ``"7"`` are one id."""
+        """The item's row in the bundle's log, -1 for one that it does not hold. ``7`` and ``"7"`` are one id, ``"07"`` another."""
         if self.item_type == "string":
             return self.row_of.get(str(item), -1)
         if isinstance(item, str):
             try:
-                item = int(item)
+                number = int(item)
             except ValueError:
                 return -1
+            return self.row_of.get(number, -1) if str(number) == item else -1
         return self.row_of.get(item, -1)
 
     def rows(self, items: Iterable[ItemId]) -> tuple[np.ndarray, tuple[ItemId, ...]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from threading import Lock
 
 import torch
 
-from hpgr.core.errors import HpgrError
+from hpgr.core.errors import DataError, HpgrError
 from hpgr.serving.batching import Batcher, OverCapacity
 from hpgr.serving.clock import Clock
 from hpgr.serving.engine import Engine
@@ -24,6 +25,7 @@ from hpgr.serving.user_history import UserHistory
 
 logger = logging.getLogger("hpgr.serving")
 _GROUPS_OF_EVENTS = 64
+_RETRY_S = 10.0
 
 
 class Service:
@@ -40,9 +42,14 @@ class Service:
         self.states = open_states(settings.state)
         self._engines: list[Engine] = []
         self._reload_lock = Lock()
-        self.engine = self._opened(settings.bundle)
-        self.shadow = None if settings.shadow is None else self._opened(settings.shadow)
-        self.taken_over = self._claim()
+        try:
+            self.engine = self._opened(settings.bundle)
+            self.shadow = None if settings.shadow is None else self._opened(settings.shadow)
+            self.taken_over = self._claim(self.engine)
+            self._generation = self.states.generation()
+        except BaseException:
+            self.states.close()  # another process may want them
+            raise
         """The fingerprint of the bundle that had the states before, if another; they are read anew from their events."""
         limits = settings.limits
         self.asking: Batcher[Question, Answer] = Batcher(
@@ -61,7 +68,7 @@ class Service:
             noticed=lambda size, seconds: self._noticed("tell", size, seconds),
         )
         self._shadowing: Batcher[tuple[Question, Answer], None] = Batcher("shadow", self._compare, most=1, queue=32)
-        self._generation = self.states.generation()
+        self._retry_at_s = 0.0
         self._watch()
 
     def ask(self, question: Question) -> Future[Answer]:
@@ -97,14 +104,17 @@ class Service:
         """
         with self._reload_lock:
             old = self.engine
+            new = None
             try:
                 new = self._opened(self.settings.bundle)
-            except (HpgrError, OSError, KeyError, ValueError) as error:
+                self._claim(new)
+            except Exception as error:
+                if new is not None:
+                    self._engines.remove(new)
                 self.metrics.reloads.labels("refused").inc()
                 logger.warning("reload refused", extra={"facts": {"error": str(error), "kept": old.fingerprint}})
                 raise
             self.engine = new
-            self._claim()
             self._engines.remove(old)
             self.metrics.reloads.labels("done").inc()
             logger.info("reloaded", extra={"facts": {"from": old.fingerprint, "to": new.fingerprint}})
@@ -117,17 +127,18 @@ class Service:
         return found
 
     def follow(self) -> None:
-        """Reload if another process was told to."""
+        """Reload if another process was told to; after a refusal, again a while later."""
         try:
             asked = self.states.generation()
         except StateError:
             return
-        if asked != self._generation:
-            self._generation = asked
+        if asked != self._generation and time.monotonic() >= self._retry_at_s:
+            self._retry_at_s = time.monotonic() + _RETRY_S
             try:
                 self.reload()
-            except (HpgrError, OSError, KeyError, ValueError):
+            except HpgrError:
                 return
+            self._generation, self._retry_at_s = asked, 0.0
 
     def close(self) -> None:
         """Answer what waits, then stop."""
@@ -136,15 +147,22 @@ class Service:
         self.states.close()
 
     def _opened(self, folder: object) -> Engine:
-        engine = Engine(str(folder), self.states, self.settings.engine)
-        self_test(engine)
+        try:
+            engine = Engine(str(folder), self.states, self.settings.engine)
+            self_test(engine)
+        except HpgrError:
+            raise
+        except Exception as error:  # a damaged bundle may fail anywhere in what reads it
+            raise DataError(
+                f"bundle ({folder}) must be one that hpgr train wrote ({type(error).__name__}: {error}); write it again"
+            ) from error
         # From here on it hears of every event, so that nothing is lost between its first reading and its first answer.
         self._engines.append(engine)
         return engine
 
-    def _claim(self) -> str | None:
-        before = self.states.claim(self.engine.fingerprint, self.engine.reading.item_type)
-        self.metrics.is_model(self.engine.model, self.engine.fingerprint)
+    def _claim(self, engine: Engine) -> str | None:
+        before = self.states.claim(engine.fingerprint, engine.reading.item_type)
+        self.metrics.is_model(engine.model, engine.fingerprint)
         return before
 
     def _answer(self, questions: list[Question]) -> list[Answer | HpgrError]:

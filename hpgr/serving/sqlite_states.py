@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar
 
 from hpgr.core.errors import DataError
 from hpgr.serving.events import Event, Mark, Placed, StateError, Stored, UserLog, checksum
+from hpgr.serving.file_lock import FileLock
 
 SCHEMA = 1
 _APPLICATION = 0x68706772
@@ -32,16 +34,21 @@ class SqliteStates:
     def __init__(self, path: str | Path) -> None:
         """Open or make the file at ``path``; ``:memory:`` keeps nothing.
 
-        Raises: DataError if it is no file of ours, or of another version.
+        Raises: DataError if it is no file of ours, or of another version, or another process has it.
         """
         self.path = str(path)
         self._write_lock, self._read_lock = Lock(), Lock()
+        # What one process holds in memory knows nothing of what another writes.
+        self._file_lock = None if self.path == ":memory:" else FileLock(self.path)
         try:
             self._writer = self._connect()
             self._make()
             # A second connection to memory would see another database.
             self._reader = self._writer if self.path == ":memory:" else self._connect()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, DataError) as error:
+            self._unlock()
+            if isinstance(error, DataError):
+                raise
             raise DataError(
                 f"state ({self.path}) must be a file that hpgr serve wrote ({error}); give another path, or move it away"
             ) from None
@@ -52,17 +59,11 @@ class SqliteStates:
         """See ``UserStates``; one transaction for all."""
 
         def write() -> list[Placed]:
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
+            with self._transaction():
                 known: dict[str, tuple[str, int, int]] = {}
                 placed = [self._placed(event, known, late_ms) for event in events]
                 rows = [(user, epoch, newest) for user, (epoch, newest, _) in known.items()]
                 self._writer.executemany("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", rows)
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
             return placed
 
         return self._guarded(self._write_lock, write, "written")
@@ -75,7 +76,7 @@ class SqliteStates:
         """See ``UserStates``. Freed pages are overwritten and the write-ahead log, which held them too, is emptied."""
 
         def write() -> int:
-            with self._writer:
+            with self._transaction():
                 gone = self._writer.execute("DELETE FROM events WHERE user = ?", (user,)).rowcount
                 self._writer.execute("DELETE FROM users WHERE user = ?", (user,))
             with self._read_lock if self._reader is not self._writer else Lock():
@@ -97,7 +98,7 @@ class SqliteStates:
                     f"state ({self.path}) must be of items whose ids are {item_type}s, as the bundle's are, and holds "
                     f"{had['item_type']}s; give another --state, or the bundle that it belongs to"
                 )
-            with self._writer:
+            with self._transaction():
                 facts = [("fingerprint", fingerprint), ("item_type", item_type)]
                 self._writer.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts)
             before = had.get("fingerprint")
@@ -114,6 +115,23 @@ class SqliteStates:
         with self._write_lock:
             for connection in {id(c): c for c in (self._reader, self._writer)}.values():
                 connection.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._file_lock is not None:
+            self._file_lock.release()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All that is written inside, or nothing. ``with`` a connection would begin none: it commits each statement."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=5)

@@ -198,3 +198,24 @@ def test_waiting_jobs_are_done_together_and_too_many_are_turned_away():
     assert sizes == [1, 3, 2]
     with pytest.raises(OverCapacity, match="the service is stopping"):
         batcher.submit(1)
+
+
+def test_what_slips_in_behind_the_end_of_a_batcher_is_turned_away():
+    batcher: Batcher[int, int] = Batcher("slow", lambda jobs: jobs, most=4)
+    put, at_the_door, may_go = batcher._queue.put_nowait, threading.Event(), threading.Event()
+
+    def slow(job):
+        at_the_door.set()
+        may_go.wait(5)
+        put(job)
+
+    batcher._queue.put_nowait = slow
+    late: list[Future[int]] = []
+    thread = threading.Thread(target=lambda: late.append(batcher.submit(1)))
+    thread.start()
+    at_the_door.wait(5)
+    batcher.close()
+    may_go.set()
+    thread.join(5)
+    with pytest.raises(OverCapacity, match="the service is stopping; ask another one"):
+        late[0].result(2)

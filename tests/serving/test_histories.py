@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from hpgr import EventLog, SequenceStore
 from hpgr.data.sessions import CalendarDay, GivenSessions, IdleGap
-from hpgr.serving.events import Event
+from hpgr.serving.events import Event, Mark, Stored
 from hpgr.serving.histories import Histories
 from hpgr.serving.reading import GivenOrGap, Reading
 from hpgr.serving.sqlite_states import SqliteStates
@@ -153,3 +154,65 @@ def test_a_write_during_a_reading_is_not_lost():
     states.read = read
     assert len(histories.of(["a"])["a"]) == 2
     states.close()
+
+
+def test_a_user_forgotten_elsewhere_leaves_memory():
+    """Another process forgot the user: this one hears of it by an empty log."""
+    states = SqliteStates(":memory:")
+    states.shared = True
+    states.append([Event(user="a", item=10, time_ms=1)], DAY)
+    histories = Histories(states, READING, 1 << 20)
+    assert len(histories.of(["a"])["a"]) == len(histories) == 1
+    states.forget("a")
+    assert len(histories.of(["a"])["a"]) == len(histories) == histories.counts.bytes == 0
+    states.close()
+
+
+def test_each_of_several_readers_sees_a_change_of_its_own_time():
+    """One reader begins before a user is forgotten and ends after it, while others come and go."""
+    states = SqliteStates(":memory:")
+    states.append([Event(user="a", item=10, time_ms=1)], DAY)
+    histories, read = Histories(states, READING, 1 << 20), states.read
+    has_read = {name: threading.Event() for name in ("before", "after")}
+    may_go = {name: threading.Event() for name in ("before", "after")}
+
+    def slow(asked):
+        found, name = read(asked), threading.current_thread().name
+        if name in may_go:
+            has_read[name].set()
+            may_go[name].wait(5)
+        return found
+
+    states.read = slow
+    threads = {name: threading.Thread(target=histories.of, args=[["a"]], name=name) for name in may_go}
+    threads["before"].start()
+    has_read["before"].wait(5)
+    histories.of(["a"])
+    states.forget("a")
+    histories.forget("a")
+    threads["after"].start()
+    has_read["after"].wait(5)
+    for name in ("after", "before"):
+        may_go[name].set()
+        threads[name].join(5)
+    assert len(histories) == len(histories.of(["a"])["a"]) == 0
+    assert not histories._reading_now
+    states.close()
+
+
+def test_an_event_of_a_user_who_began_anew_drops_what_is_held():
+    states = SqliteStates(":memory:")
+    states.append([Event(user="a", item=10, time_ms=i) for i in range(3)], DAY)
+    histories = Histories(states, READING, 1 << 20)
+    histories.of(["a"])
+    histories.appended("a", [Stored(1, 9, 11, None, None)], Mark("another", 1))
+    assert len(histories) == 0
+    states.close()
+
+
+def test_only_the_canonical_spelling_of_an_integer_is_that_item():
+    assert [READING.row(item) for item in (12, "12", "012", " 12", "+12", "1_2", "\u0661\u0662", "x")] == [
+        2,
+        2,
+        *[-1] * 6,
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import threading
@@ -12,7 +13,10 @@ from dataclasses import replace
 import pytest
 from fastapi.testclient import TestClient
 
+from hpgr.core.errors import DataError
+from hpgr.serving import app as door
 from hpgr.serving.app import create_app
+from hpgr.serving.events import StateError
 from hpgr.serving.service import Service
 from hpgr.serving.settings import Limits
 from tests.serving.conftest import recommend, tell, view
@@ -173,3 +177,90 @@ def test_the_clock_set_back_loses_no_event(settings):
         assert tell(client, [view("a", items[1])])["accepted"] == 1
         assert recommend(client, user_id="a")["history_length"] == 2
         assert "hpgr_clock_backwards_total 1.0" in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(("error", "status"), [(DataError("of another type"), 409), (StateError("away"), 503)])
+def test_a_bundle_that_may_not_have_the_states_does_not_take_over(settings, error, status):
+    service = Service(settings)
+    with TestClient(create_app(service), client=("127.0.0.1", 1)) as client:
+        old, claim = service.engine, service.states.claim
+
+        def refused(*given):
+            raise error
+
+        service.states.claim = refused
+        assert client.post("/v1/reload").status_code == status
+        assert service.engine is old
+        assert service._engines == [old]
+        assert service.metrics.reloads.labels("refused")._value.get() == 1
+        service.states.claim = claim
+        assert client.post("/v1/reload").status_code == 200
+        assert service._engines == [service.engine] != [old]
+
+
+def test_whatever_a_bundle_raises_is_a_refusal(settings, monkeypatch):
+    service = Service(settings)
+    with TestClient(create_app(service), client=("127.0.0.1", 1)) as client:
+        old = service.engine
+
+        def unfit(engine):
+            raise TypeError("NoneType is not callable")
+
+        monkeypatch.setattr("hpgr.serving.service.self_test", unfit)
+        answer = client.post("/v1/reload")
+        assert answer.status_code == 409
+        assert "(TypeError: NoneType is not callable); write it again" in answer.json()["error"]
+        assert service._engines == [service.engine] == [old]
+        assert service.metrics.reloads.labels("refused")._value.get() == 1
+
+
+def test_a_service_that_cannot_begin_lets_its_states_go(settings, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("hpgr.serving.service.self_test", lambda engine: 1 / 0)
+        with pytest.raises(DataError, match=r"must be one that hpgr train wrote \(ZeroDivisionError") as kept_alive:
+            Service(settings)
+    Service(settings).close()
+    assert kept_alive.value is not None
+
+
+def test_a_refused_reload_of_another_process_is_tried_again_later(service, monkeypatch):
+    tried: list[str] = []
+
+    def reload():
+        tried.append("refused" if len(tried) == 0 else "done")
+        if tried == ["refused"]:
+            raise StateError("away")
+
+    service.reload, service.states.generation = reload, lambda: 1
+    service.follow()
+    service.follow()
+    assert tried == ["refused"]
+    service._retry_at_s = 0.0
+    service.follow()
+    service.follow()
+    assert tried == ["refused", "done"]
+
+
+def test_following_outlives_an_error_and_the_end_closes_the_service(settings, monkeypatch):
+    monkeypatch.setattr(door, "_FOLLOW_S", 0.001)
+    service, followed, closed = Service(settings), threading.Event(), []
+    calls: list[int] = []
+
+    def follow():
+        calls.append(1)
+        if len(calls) == 3:
+            followed.set()
+        raise TypeError("unexpected")
+
+    close = service.close
+    service.states.shared, service.follow, service.close = True, follow, lambda: (closed.append(1), close())
+
+    async def life():
+        app = create_app(service)
+        async with app.router.lifespan_context(app):
+            assert await asyncio.to_thread(followed.wait, 5)
+            raise KeyError("the server fell")
+
+    with pytest.raises(KeyError, match="the server fell"):
+        asyncio.run(life())
+    assert closed == [1]

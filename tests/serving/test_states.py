@@ -55,6 +55,11 @@ def test_an_event_told_twice_is_kept_once(states):
     assert kept(states, "b") == [(1, 10)]
 
 
+def test_an_item_by_number_or_by_text_is_one_event(states):
+    told = [event("a", 10, item=7), event("a", 10, item="7"), event("a", 10, item="07")]
+    assert [p.status for p in states.append(told, DAY)] == ["accepted", "duplicate", "accepted"]
+
+
 def test_late_events_are_kept_inside_the_window_only(states):
     told = [
         event("a", 5 * DAY),
@@ -127,6 +132,44 @@ def test_a_file_of_another_kind_or_version_is_refused(tmp_path):
         connection.execute("CREATE TABLE other (x)")
     with pytest.raises(DataError, match="has schema 0 and this hpgr reads 1; give another path"):
         SqliteStates(tmp_path / "new")
+
+
+def test_a_file_belongs_to_one_store_at_a_time(tmp_path):
+    path = tmp_path / "state"
+    (tmp_path / "link").symlink_to(path)
+    states = SqliteStates(path)
+    for name in (path, tmp_path / "link"):
+        with pytest.raises(
+            DataError,
+            match=r"must belong to one process, and another has it; stop that one, or give redis://HOST:PORT/DB",
+        ):
+            SqliteStates(name)
+    states.close()
+    states.close()
+    SqliteStates(path).close()
+    with pytest.raises(DataError, match=r"must be a file in a folder that can be written to \(No such file"):
+        SqliteStates(tmp_path / "nowhere" / "state")
+
+
+def test_a_file_that_is_refused_is_let_go(tmp_path):
+    (tmp_path / "state").write_text("no database" * 100)
+    with pytest.raises(DataError, match="must be a file that hpgr serve wrote") as kept_alive:
+        SqliteStates(tmp_path / "state")
+    (tmp_path / "state").unlink()
+    SqliteStates(tmp_path / "state").close()
+    assert kept_alive.value is not None
+
+
+def test_a_user_is_forgotten_whole_or_not_at_all(tmp_path):
+    states = SqliteStates(tmp_path / "state")
+    states.append([event("a", 1), event("a", 2)], DAY)
+    states._writer.execute("CREATE TEMP TRIGGER no BEFORE DELETE ON users BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(StateError, match=r"could not be written \(no\)"):
+        states.forget("a")
+    assert len(kept(states, "a")) == 2
+    states._writer.execute("DROP TRIGGER no")
+    assert states.forget("a") == 2
+    states.close()
 
 
 def test_a_damaged_row_is_left_out_and_no_other_user_is_touched(tmp_path):
