@@ -29,7 +29,7 @@ Space = Mapping[str, tuple[Any, ...]]
 class DataSet:
     """What is asked of which log. ``source``, ``folder`` and ``view``: as in a recipe; or ``build``, which writes a store
     to the path that it is given. ``limit``: questions asked at most, spread evenly; None: all. ``exclude_seen``: what is in
-    a user's history is not recommended."""
+    a user's history is not recommended. ``metric``: what trials on it are judged by, in place of the tuning's."""
 
     question: Question
     split: SplitRule = field(default_factory=GlobalTime)
@@ -39,6 +39,7 @@ class DataSet:
     build: Callable[[Path], SequenceStore] | None = None
     limit: int | None = None
     exclude_seen: bool = False
+    metric: str | None = None
 
     def measure(self, part: Part = "test") -> Measure:
         """How the data set is asked."""
@@ -57,8 +58,9 @@ class DataSet:
 class Tuning:
     """``trials`` settings of each model's space are tried with one seed and judged by ``metric`` on the validation part.
 
-    ``spaces``: by model. ``metric``: of the result card; by default NDCG@10 or GAUC, as the question is. ``sampler``: ``random``
-    draws without repetition; ``tpe`` is Optuna's (extra ``tune``); ``auto`` is ``tpe`` where it is installed.
+    ``spaces``: by model. ``metric``: of the result card; by default NDCG@10 or GAUC, as the question is; a data set may name
+    its own. ``sampler``: ``random`` draws without repetition; ``tpe`` is Optuna's (extra ``tune``); ``auto`` is ``tpe`` where
+    it is installed.
     """
 
     trials: int
@@ -77,9 +79,9 @@ class Tuning:
                 if isinstance(choices, str) or not choices or len(set(map(option_text, choices))) < len(choices):
                     raise ConfigError(f"choices of {path} of {model} ({choices!r}) must be a tuple of different values")
 
-    def metric_for(self, question: Question) -> str:
-        """What a trial is judged by."""
-        return self.metric or ("NDCG@10" if question == "retrieve" else "GAUC")
+    def metric_for(self, data: DataSet) -> str:
+        """What a trial on ``data`` is judged by."""
+        return data.metric or self.metric or ("NDCG@10" if data.question == "retrieve" else "GAUC")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -60,7 +60,8 @@ class ScoringRecommender(nn.Module):
         """``items``, ``trunk`` (None: the encoder reads item vectors), ``encoder`` and ``objective``: configs of the parts.
 
         ``mask_at``: hidden items are replaced before the trunk (``input``) or after it (``fusion``). The second lets a
-        hidden item leak through its session token; it exists to show that, and needs a trunk.
+        hidden item leak through its session token; it exists to show that, and needs a trunk. ``num_actions``: kinds of
+        events that are told apart where an event is read, 0 to ignore them.
         """
 
         items: Any
@@ -68,8 +69,11 @@ class ScoringRecommender(nn.Module):
         objective: Any
         trunk: Any = None
         mask_at: Literal["input", "fusion"] = "input"
+        num_actions: int = 0
 
         def __post_init__(self) -> None:
+            if self.num_actions < 0:
+                raise ConfigError(f"num_actions ({self.num_actions}) must not be negative")
             if self.mask_at == "fusion" and self.trunk is None:
                 raise ConfigError("mask_at (fusion) must have a trunk to mask after; give one or mask at the input")
 
@@ -84,6 +88,9 @@ class ScoringRecommender(nn.Module):
         self.encoder = config.encoder.build(dim=self.items.dim)
         self.objective = config.objective.build()
         self.mask_D = nn.Parameter(torch.randn(self.items.dim) * 0.02)
+        self.actions = nn.Embedding(config.num_actions + 1, self.items.dim) if config.num_actions else None
+        if self.actions is not None:
+            nn.init.normal_(self.actions.weight, std=0.02)
         self.prior = PopularityPrior(num_items)
 
     @property
@@ -102,6 +109,8 @@ class ScoringRecommender(nn.Module):
     def states(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
         """``(T, D)``: the encoder's states; ``hidden_T`` bool marks events whose item is replaced by the mask vector."""
         x_TD = self.items(history.item_idx)
+        if self.actions is not None:
+            x_TD = x_TD + self.actions(history.action.clamp(max=self.config.num_actions))
         if hidden_T is not None and self.config.mask_at == "input":
             x_TD = torch.where(hidden_T[:, None], self.mask_D, x_TD)
         x = history.jagged(x_TD)

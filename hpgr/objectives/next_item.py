@@ -10,6 +10,7 @@ from torch import Tensor
 from hpgr.core.batch import History
 from hpgr.objectives import Targets, Task
 from hpgr.objectives.costs import FullSoftmax, ItemCost
+from hpgr.objectives.kinds import check_actions, of_kind
 
 
 class NextItem:
@@ -21,12 +22,19 @@ class NextItem:
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
+        """``actions``: only events of these kinds are predicted, all are read; None: all."""
+
         cost: ItemCost = field(default_factory=FullSoftmax)
+        actions: tuple[int, ...] | None = None
+
+        def __post_init__(self) -> None:
+            check_actions(self.actions)
 
         def build(self) -> NextItem:
             return NextItem(self)
 
     def __init__(self, config: Config) -> None:
+        self.config = config
         self.cost = config.cost
         self.logits = config.cost.logits
 
@@ -36,7 +44,11 @@ class NextItem:
         follows = torch.ones(history.num_events, dtype=torch.bool, device=history.item_idx.device)
         follows[history.user_offsets[:-1][history.lengths > 0]] = False
         read_N = torch.arange(told.num_events, device=history.item_idx.device)
-        return Task(history=told, hidden_T=None, read_N=read_N, target_N=history.item_idx[follows])
+        target_N = history.item_idx[follows]
+        if self.config.actions is not None:
+            kept_N = of_kind(history.action[follows], self.config.actions)
+            read_N, target_N = read_N[kept_N], target_N[kept_N]
+        return Task(history=told, hidden_T=None, read_N=read_N, target_N=target_N)
 
     def request_task(self, history: History) -> Task:
         last_B = (history.user_offsets[1:] - 1).masked_fill(history.lengths == 0, -1)
