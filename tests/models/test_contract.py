@@ -284,6 +284,33 @@ def trained_ranker(name: str, batches, steps: int):
     return frame.eval()
 
 
+@pytest.mark.parametrize("name", TRAINED)
+def test_bf16_changes_a_step_by_little(name):
+    """Autocast: the loss by a hundredth, the gradient by an angle of ten degrees; selections may fall otherwise."""
+    frame = built(name)
+    history = sequences(5, [9, 4, 12])
+    for stage in frame.stages():
+        if stage.before is not None:
+            stage.before()
+        batch = history
+        if stage.batches == "candidates":
+            batch = history, candidates_for(history, frame, [[1, 2, 3], [4, 5], [6, 7, 8]])
+        exact, exact_grad = a_step(stage, batch, bf16=False)
+        rounded, rounded_grad = a_step(stage, batch, bf16=True)
+        assert abs(rounded - exact) < 0.01 * abs(exact)
+        assert torch.nn.functional.cosine_similarity(rounded_grad, exact_grad, dim=0) > 0.985
+
+
+def a_step(stage, batch, *, bf16: bool) -> tuple[float, torch.Tensor]:
+    """The loss and the gradients of all weights, end to end."""
+    stage.module.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        loss = stage.loss(batch, torch_generator(3))["loss"]
+    loss.backward()
+    grads = [p.grad.to_dense().flatten() for p in stage.module.parameters() if p.requires_grad and p.grad is not None]
+    return loss.item(), torch.cat(grads)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_is_loaded(name, tmp_path):
     frame = built(name)
