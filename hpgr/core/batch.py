@@ -121,19 +121,19 @@ class History:
         )
 
     def of_user(self, user: int) -> History:
-        """The history of one of the users, on its own."""
+        """The history of one of the users, in memory of its own."""
         start, stop = self.user_offsets[user : user + 2].tolist()
         inside = (self.session_offsets > start) & (self.session_offsets <= stop)
         offsets = self.user_offsets.new_tensor([0, stop - start])
         return History(
-            item_idx=self.item_idx[start:stop],
-            time_ms=self.time_ms[start:stop],
-            action=self.action[start:stop],
+            item_idx=self.item_idx[start:stop].clone(),
+            time_ms=self.time_ms[start:stop].clone(),
+            action=self.action[start:stop].clone(),
             user_offsets=offsets,
             session_offsets=torch.cat([offsets[:1], self.session_offsets[inside] - start]),
-            now_ms=self.now_ms[user : user + 1],
-            session_open=self.session_open[user : user + 1],
-            features={name: column[start:stop] for name, column in self.features.items()},
+            now_ms=self.now_ms[user : user + 1].clone(),
+            session_open=self.session_open[user : user + 1].clone(),
+            features={name: column[start:stop].clone() for name, column in self.features.items()},
         )
 
     @classmethod

@@ -47,7 +47,10 @@ class RankingState:
     @property
     def num_bytes(self) -> int:
         """What its tensors take in memory."""
-        return sum(x.numel() * x.element_size() for x in self.tensors().values())
+        columns = [getattr(self.history, name) for name in _COLUMNS]
+        asked = [] if self.query_BD is None else [self.query_BD]
+        tensors = [*columns, self.signal_TD, *self.memory.keys, *self.memory.values, *asked]
+        return sum(x.numel() * x.element_size() for x in tensors)
 
     @classmethod
     def together(cls, states: Sequence[RankingState]) -> RankingState:

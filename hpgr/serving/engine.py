@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hpgr.answering.answerer import Wanted
 from hpgr.answering.opening import open_bundle
+from hpgr.core.batch import History
 from hpgr.core.errors import DataError, HpgrError, UnsupportedError
 from hpgr.data.candidate_lists import Lists
 from hpgr.data.ranges import offsets_from
@@ -19,6 +21,7 @@ from hpgr.serving import UserStates
 from hpgr.serving.asked import Told, asked_histories
 from hpgr.serving.events import ItemId, Mark, StateError, Stored, UserLog
 from hpgr.serving.histories import Histories
+from hpgr.serving.kept import KeptModel
 from hpgr.serving.narrowing import Narrowed, Narrowing
 from hpgr.serving.ordering import blended, diverse, log_softmax
 from hpgr.serving.questions import Answer, Question, Source
@@ -42,6 +45,7 @@ class Engine:
         self.answerer, self.log = opened.answerer, opened.log
         self.reading = Reading.of(opened, settings.max_events)
         self.histories = Histories(states, self.reading, settings.memory_mb << 20)
+        self.kept = KeptModel(self.answerer.frame, settings.state_mb << 20)
         self._narrowing = Narrowing(self.reading, self.answerer.clock)
         self._store_rows = self.answerer.catalogue.store_rows()
         count = self.answerer.catalogue.train_count + 1.0
@@ -51,6 +55,11 @@ class Engine:
     @property
     def fingerprint(self) -> str:
         return self.reading.fingerprint
+
+    def forget(self, user: str) -> None:
+        """Nothing of the user stays in memory."""
+        self.histories.forget(user)
+        self.kept.forget(user)
 
     @torch.no_grad()
     def answer(self, questions: Sequence[Question], now_ms: int) -> list[Answer | HpgrError]:
@@ -123,7 +132,8 @@ class Engine:
         found: Iterator[np.ndarray] = iter(())
         if reading:
             asked = asked_histories([one.told for one in reading], self.reading.rule, self.answerer.max_len)
-            found = iter(self.answerer.scores(asked, np.arange(len(reading))).numpy())
+            history = self.answerer.history(asked, np.arange(len(reading)))
+            found = iter(self._catalogue_scores([one.question.user for one in reading], history).numpy())
         for one in some:
             score = self._log_share[:-1]
             if one.trust > 0:
@@ -131,6 +141,15 @@ class Engine:
                 if one.trust < 1:
                     score = blended(log_softmax(score), self._log_share[:-1], one.trust)
             self._take_best(one, score)
+
+    def _catalogue_scores(self, users: list[str | None], history: History) -> Tensor:
+        """``[B, V]``, as the frame's ``scores``."""
+        frame = self.answerer.frame
+        if not self.kept.keeps_queries:
+            return frame.scores(history)
+        table_VD, bias_V = self._catalogue
+        scores_BV = frame.query_vectors(history, self.kept.queries(users, history)) @ table_VD.T
+        return scores_BV if bias_V is None else scores_BV.add_(bias_V)
 
     def _take_best(self, one: Prepared, score: np.ndarray, without: int | None = None) -> None:
         narrowed, question = one.narrowed, one.question
@@ -166,7 +185,12 @@ class Engine:
                 item_rows=np.concatenate(lists),  # type: ignore[arg-type]
                 offsets=offsets,
             )
-            scores = self.answerer.score(asked, question, by_rank=by_rank) if len(question.item_rows) else np.zeros(0)
+            scores = np.zeros(0)
+            if by_rank and len(question.item_rows):
+                users = [one.question.user for one in group]
+                scores = self.kept.logits(users, *self.answerer.batch(asked, question))[:, 0].double().numpy()
+            elif len(question.item_rows):
+                scores = self.answerer.score(asked, question, by_rank=False)
             for one, rows, first, last in zip(group, lists, offsets, offsets[1:]):
                 assert rows is not None
                 share = self._log_share[self.answerer.catalogue.rows(rows)]
@@ -198,6 +222,12 @@ class Engine:
             unknown_candidates=one.narrowed.unknown,
             fingerprint=self.fingerprint,
         )
+
+    @cached_property
+    def _catalogue(self) -> tuple[Tensor, Tensor | None]:
+        """What a query is held against: vectors ``[V, D]`` and bias ``[V]``, the same for every question."""
+        table_VD, bias_V = self.answerer.frame.catalogue_vectors()
+        return table_VD.contiguous(), bias_V
 
     @cached_property
     def _vectors(self) -> np.ndarray:
