@@ -34,6 +34,16 @@ def serve(
     memory_mb: Annotated[
         int, typer.Option("--memory-mb", min=1, metavar="MB", help="For histories held in memory, in each process.")
     ] = 256,
+    state_mb: Annotated[
+        int,
+        typer.Option("--state-mb", min=0, metavar="MB", help="For what the model worked out of them, in each process."),
+    ] = 256,
+    moment: Annotated[
+        float,
+        typer.Option(
+            "--moment", min=0, metavar="SECONDS", help="Questions about now are asked at whole ones of these."
+        ),
+    ] = 1.0,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -51,7 +61,7 @@ def serve(
         shadow=shadow,
         shadow_share=0.0 if shadow is None else shadow_share,
         threads=threads,
-        engine=EngineSettings(memory_mb=memory_mb),
+        engine=EngineSettings(memory_mb=memory_mb, state_mb=state_mb, moment_s=moment),
     )
 
     def say(facts: dict[str, str]) -> None:

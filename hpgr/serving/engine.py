@@ -112,7 +112,9 @@ class Engine:
                 raise held
             history = held[question.user]
             newest = int(history.time_ms[-1]) + 1 if len(history) else 0
-            return Told.until(history, max(now_ms, newest) if question.at_ms is None else question.at_ms)
+            step_ms = max(1, round(self.settings.moment_s * 1000))
+            now_ms = max(now_ms // step_ms * step_ms, newest)
+            return Told.until(history, now_ms if question.at_ms is None else question.at_ms)
         events = question.events
         at_ms = question.at_ms
         if question.untimed:

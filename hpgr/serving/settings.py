@@ -11,15 +11,18 @@ from hpgr.core.errors import ConfigError
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineSettings:
     """``memory_mb`` of histories are held, of at most ``max_events`` a user, and ``state_mb`` of what the model worked out of
-    them. A user with fewer than ``blend_events`` events is answered from the model and the prior together."""
+    them. A user with fewer than ``blend_events`` events is answered from the model and the prior together. A question about
+    now is asked at the last whole ``moment_s``, or just after the user's newest event; 0: at the millisecond. Until the next
+    one, what the model worked out holds."""
 
     memory_mb: int = 256
     state_mb: int = 256
     max_events: int = 4096
     blend_events: int = 5
+    moment_s: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, least in (("memory_mb", 1), ("state_mb", 0), ("max_events", 1), ("blend_events", 0)):
+        for name, least in (("memory_mb", 1), ("state_mb", 0), ("max_events", 1), ("blend_events", 0), ("moment_s", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} ({getattr(self, name)}) must be at least {least}")
 

@@ -91,9 +91,7 @@ def test_answers_are_those_of_a_model_that_keeps_nothing(stream, name, budget):
             kept.logits(["a", "b"], history, candidates), module.logits(history, candidates), rtol=1e-4, atol=1e-4
         )
         if kept.keeps_queries:
-            torch.testing.assert_close(
-                kept.queries(["a", None], history), module.query(history), rtol=1e-4, atol=1e-4
-            )
+            torch.testing.assert_close(kept.queries(["a", None], history), module.query(history), rtol=1e-4, atol=1e-4)
         assert kept.counts.bytes <= budget
         assert kept.counts.bytes == sum(one.num_bytes for one in kept._held.values())
 
@@ -155,7 +153,9 @@ def test_an_engine_that_keeps_answers_as_one_that_does_not(live_bundle):
             for _ in range(draw.integers(0, 3)):
                 now += int(draw.choice([1000, 5 * MINUTE, 45 * MINUTE]))
                 late = 20 * MINUTE if draw.random() < 0.1 else 0
-                event = Event(user=user, item=str(draw.choice([*ids[:30], "new"])), time_ms=now - late, event_id=str(now))
+                event = Event(
+                    user=user, item=str(draw.choice([*ids[:30], "new"])), time_ms=now - late, event_id=str(now)
+                )
                 [placed] = states.append([event], DAY)
                 for engine in (keeps, plain):
                     engine.histories.appended(user, [placed.stored], placed.mark)
