@@ -120,7 +120,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--requests", type=int, default=100_000, help="drawn by hand; a fiftieth as many from the OpenAPI")
+    parser.add_argument(
+        "--requests", type=int, default=100_000, help="drawn by hand; a fiftieth as many from the OpenAPI"
+    )
     arguments = parser.parse_args()
     logging.disable(logging.INFO)
     service = Service(ServiceSettings(bundle=arguments.bundle, state="sqlite::memory:"))

@@ -133,6 +133,49 @@ def test_a_full_disk_is_said_and_the_service_goes_on(client, items):
     assert recommend(client, user_id="a")["history_length"] == 2
 
 
+def test_a_damaged_row_costs_its_event_and_nothing_else(settings):
+    """Found when a history is read anew, as after a restart; said in the state and counted."""
+    service = Service(settings)
+    with TestClient(create_app(service)) as client:
+        items = service.engine.reading.ids
+        tell(client, [view(user, items[i], 1000 * i) for i in range(4) for user in "ab"])
+        before = recommend(client, user_id="b")
+        service.states._writer.execute("UPDATE events SET item = 'i99999' WHERE user = 'a' AND seq = 2")
+        service.engine.histories.forget("a")
+        answer = recommend(client, user_id="a")
+        assert (answer["history_length"], answer["unknown_items"]) == (3, [])
+        assert client.get("/v1/users/a/state").json()["damaged_rows"] == 1
+        assert 'hpgr_now{what="damaged_rows"} 1.0' in client.get("/metrics").text
+        after = recommend(client, user_id="b", at=before["at_ms"])
+        assert [after[k] for k in ("items", "history_length")] == [before[k] for k in ("items", "history_length")]
+        assert tell(client, [view("a", items[7])])["accepted"] == 1
+
+
+def test_a_body_that_does_not_arrive_is_given_up(settings):
+    """A caller who sends one byte and waits is told so, and is not waited for."""
+    service = Service(replace(settings, limits=Limits(body_s=0.2)))
+    sent: list[dict[str, object]] = []
+
+    async def slow():
+        parts = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+
+        async def receive():
+            return next(parts, None) or await asyncio.sleep(30)
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/events", "headers": [], "query_string": b""}
+        await create_app(service)(scope, receive, send)
+
+    begun = time.monotonic()
+    asyncio.run(slow())
+    assert time.monotonic() - begun < 5
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"]) == {"error": "body must arrive within 0.2 s"}
+    service.close()
+
+
 def test_the_clock_set_back_loses_no_event(settings):
     service = Service(settings)
     with TestClient(create_app(service)) as client:
