@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from hpgr.core.errors import HpgrError
@@ -23,6 +24,20 @@ from hpgr.serving.questions import Answer
 from hpgr.serving.service import Service
 from hpgr.version import __version__
 
+
+class AnyText(Convertor[str]):
+    """A part of a path with whatever is in it: an id may hold slashes and line breaks, and its user must be forgotten too."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("anytext", AnyText())
 _SAYS = {
     400: "what is no HTTP",
     401: "key",
@@ -133,7 +148,7 @@ async def similar(body: m.Similar, service: Served) -> Response:
     return _answered(await asyncio.to_thread(service.similar, body.item_id, body.question()), None)
 
 
-@router.get("/v1/users/{user_id:path}/state", response_model=m.State)
+@router.get("/v1/users/{user_id:anytext}/state", response_model=m.State)
 async def state(user_id: UserId, service: Served) -> Response:
     """What is kept of a user."""
     history = await asyncio.to_thread(service.history, user_id)
@@ -150,7 +165,7 @@ async def state(user_id: UserId, service: Served) -> Response:
     )
 
 
-@router.delete("/v1/users/{user_id:path}", response_model=m.Forgotten)
+@router.delete("/v1/users/{user_id:anytext}", response_model=m.Forgotten)
 async def forget(user_id: UserId, service: Served) -> Response:
     """Forget a user: every event, on the disk and in memory."""
     return JSONResponse({"user_id": user_id, "events": await _waited(service.forget(user_id), service)})

@@ -128,13 +128,15 @@ def main() -> None:
     service = Service(ServiceSettings(bundle=arguments.bundle, state="sqlite::memory:"))
     with TestClient(create_app(service), raise_server_exceptions=False) as client:
         item = str(service.engine.reading.ids[0])
-        by_hand = Counter(hand_made(client, arguments.requests, item))
-        by_schema = Counter(described(client.app, arguments.requests // 1000))
+        told = []
+        for what, statuses in (
+            ("by hand", hand_made(client, arguments.requests, item)),
+            ("from the OpenAPI", described(client.app, arguments.requests // 1000)),
+        ):
+            told.append(Counter(statuses))
+            print(what, told[-1].total(), dict(sorted(told[-1].items())), flush=True)
         alive = client.post("/v1/recommend", json={"user_id": "nobody"}).status_code
-    told = {"by hand": by_hand, "from the OpenAPI": by_schema}
-    for what, statuses in told.items():
-        print(what, statuses.total(), dict(sorted(statuses.items())))
-    if alive != 200 or any(status >= 500 for statuses in told.values() for status in statuses):
+    if alive != 200 or any(status >= 500 for statuses in told for status in statuses):
         raise SystemExit("every answer must be 2xx or 4xx, and the service go on; it was not so")
 
 
