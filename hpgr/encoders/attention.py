@@ -71,7 +71,10 @@ class AttentionEncoder(nn.Module):
             # A query stands right after what it reads.
             at_N = rows.earlier_offsets[1:][rows.last_offsets.diff() > 0]
             bias = self.bias.between(history.time_ms[rows.last_N], earlier_ms, at_N)
-        return self.norm(self.layers[-1].newest(states, rows, bias))
+        last = self.layers[-1]
+        assert isinstance(last, TransformerLayer)
+        newest_ND: Tensor = self.norm(last.newest(states, rows, bias))
+        return newest_ND
 
     def _below(self, x: Jagged, history: History, depth: int) -> Jagged:
         """After the first ``depth`` layers."""

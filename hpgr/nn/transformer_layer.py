@@ -105,8 +105,10 @@ class TransformerLayer(nn.Module):
             k_THK = self.config.rotary.turned(k_THK, place_T)
         read_NHK = candidate_attention(
             q_NHK,
-            *(x_THK[rows.earlier_E] for x_THK in (k_THK, v_THK)),
-            *(x_THK[rows.last_N] for x_THK in (k_THK, v_THK)),
+            k_THK[rows.earlier_E],
+            v_THK[rows.earlier_E],
+            k_THK[rows.last_N],
+            v_THK[rows.last_N],
             rows.earlier_offsets,
             rows.last_offsets,
             weights="softmax",
