@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from hpgr import Recommender, Wanted
-from hpgr.core.errors import DataError, HpgrError
+from hpgr.core.errors import ConfigError, DataError, HpgrError, UnknownNameError
 from hpgr.core.vocabulary import Vocabulary
 from hpgr.data.catalogue import Catalogue
 from hpgr.data.item_clock import Listed
@@ -250,6 +250,33 @@ def test_similar_items_are_the_nearest_vectors(engine):
     assert ids(engine.similar(item, Question(k=4))) == [engine.reading.ids[rows[r]] for r in order]
     with pytest.raises(DataError, match=r"item_id \(none\) must be an item that the model was trained on"):
         engine.similar("none", Question())
+
+
+def test_a_question_about_now_is_asked_at_a_whole_moment_and_never_before_the_newest_event(engine, bundle, states):
+    newest = max(row.time_ms for row in states.read([("u3", None)])[0].rows)
+    minutes = Engine(bundle, states, EngineSettings(moment_s=60))
+    exact = Engine(bundle, states, EngineSettings(moment_s=0))
+    now = (newest // MINUTE + 5) * MINUTE + 59_999
+
+    def at(engine, user, now_ms):
+        return engine.answer([Question(user=user)], now_ms)[0].at_ms
+
+    assert [at(one, "u3", now) for one in (minutes, engine, exact)] == [now - 59_999, now - 999, now]
+    assert at(minutes, "u3", newest) == newest + 1
+    assert at(minutes, "nobody", now) == now - 59_999
+    at(minutes, "u3", now)
+    begun = minutes.kept.counts.begun
+    assert [at(minutes, "u3", now - back) for back in (0, 20_000, 50_000)] == [now - 59_999] * 3
+    assert minutes.kept.counts.begun == begun
+
+
+def test_what_is_not_known_is_named(tmp_path):
+    with pytest.raises(UnknownNameError, match="no prior is named 'recents'; did you mean recent"):
+        EngineSettings(prior="recents")
+    with pytest.raises(UnknownNameError, match="no index is named 'hsnw'"):
+        EngineSettings(index="hsnw")
+    with pytest.raises(ConfigError, match=r"moment_s \(-1\) must be at least 0"):
+        EngineSettings(moment_s=-1)
 
 
 def test_events_after_the_moment_asked_about_are_left_out(engine, states):
