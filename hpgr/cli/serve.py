@@ -45,8 +45,8 @@ def serve(
         ),
     ] = 1.0,
     prior: Annotated[
-        str, typer.Option("--prior", metavar="context|recent|training", help="What is popular: asked for who is new.")
-    ] = "context",
+        str, typer.Option("--prior", metavar="recent|context|training", help="What is popular: asked for who is new.")
+    ] = "recent",
     index: Annotated[
         str,
         typer.Option("--index", metavar="exact|flat|hnsw|ivfpq", help="What finds candidates (extra ann but exact)."),

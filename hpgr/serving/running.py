@@ -85,6 +85,7 @@ def run(
         uvicorn.run(hpgr.serving.app.create_app(service), **listening)
         return
     service.close()
+    del service, engine  # the workers read the bundle themselves
     os.environ[_SETTINGS] = json.dumps(to_tree(_texts(settings)))
     os.environ[_KEY_FILE] = "" if key_file is None else str(key_file)
     uvicorn.run("hpgr.serving.running:from_environment", factory=True, workers=workers, **listening)

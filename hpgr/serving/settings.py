@@ -25,7 +25,7 @@ class EngineSettings:
     max_events: int = 4096
     blend_events: int = 5
     moment_s: float = 1.0
-    prior: Literal["context", "recent", "training"] = "context"
+    prior: Literal["context", "recent", "training"] = "recent"
     index: str = "exact"
     items: str | None = None
 
