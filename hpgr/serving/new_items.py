@@ -33,7 +33,13 @@ def with_new_items(opened: Opened, source: Any) -> Opened:
         raise DataError(f"columns {', '.join(sorted(missing))} of new items {name} (absent) must be present")
     ids = pl.col("item_id").cast(clock.items.ids.dtype, strict=False)
     known = clock.items.ids.rename("item_id").to_frame().lazy()
-    new = table.select(ids, "categories").drop_nulls("item_id").join(known, on="item_id", how="anti").collect()
+    new = (
+        table.select(ids, "categories")
+        .drop_nulls("item_id")
+        .join(known, on="item_id", how="anti")
+        .collect()
+        .sort("item_id")
+    )
     if new["item_id"].n_unique() != len(new):
         raise DataError(f"item_id of new items {name} must not repeat; keep one row for each item")
     items = Vocabulary(pl.concat([clock.items.ids, new["item_id"].rename("id")]))
