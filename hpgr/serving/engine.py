@@ -71,7 +71,7 @@ class Engine:
         self.histories.forget(user)
         self.kept.forget(user)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def answer(self, questions: Sequence[Question], now_ms: int) -> list[Answer | HpgrError]:
         """One answer, or the reason why there is none, for each question; without states, bare histories are answered."""
         held: dict[str, UserHistory] | StateError
