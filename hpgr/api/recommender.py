@@ -13,11 +13,11 @@ import polars as pl
 import torch
 
 from hpgr.answering.answerer import Answerer, Wanted
+from hpgr.answering.indexing import index_of
 from hpgr.answering.opening import CLOCK, log_facts, open_bundle
 from hpgr.api.evaluating import Measure, Subject, evaluate
 from hpgr.api.explaining import explain
 from hpgr.api.fitting import fit
-from hpgr.api.indexing import built_index
 from hpgr.api.material import Material
 from hpgr.api.runs import actions_of, run_for
 from hpgr.core.config import from_tree, to_tree
@@ -163,7 +163,7 @@ class Recommender:
         store = store or self.store()
         rows = np.linspace(0, len(store.users) - 1, min(num_queries, len(store.users))).astype(np.int64)
         asked = of_users(store, store.users.at(rows).to_list(), None)
-        return built_index(self._ready(), asked, kind, k)
+        return index_of(self._ready(), asked, kind, k)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write a bundle to ``folder``.

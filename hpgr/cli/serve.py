@@ -34,6 +34,27 @@ def serve(
     memory_mb: Annotated[
         int, typer.Option("--memory-mb", min=1, metavar="MB", help="For histories held in memory, in each process.")
     ] = 256,
+    state_mb: Annotated[
+        int,
+        typer.Option("--state-mb", min=0, metavar="MB", help="For what the model worked out of them, in each process."),
+    ] = 256,
+    moment: Annotated[
+        float,
+        typer.Option(
+            "--moment", min=0, metavar="SECONDS", help="Questions about now are asked at whole ones of these."
+        ),
+    ] = 1.0,
+    prior: Annotated[
+        str, typer.Option("--prior", metavar="recent|context|training", help="What is popular: asked for who is new.")
+    ] = "recent",
+    index: Annotated[
+        str,
+        typer.Option("--index", metavar="exact|flat|hnsw|ivfpq", help="What finds candidates (extra ann but exact)."),
+    ] = "exact",
+    items: Annotated[
+        Path | None,
+        typer.Option("--items", metavar="FILE", help="Items newer than the bundle: item_id and categories."),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -51,7 +72,14 @@ def serve(
         shadow=shadow,
         shadow_share=0.0 if shadow is None else shadow_share,
         threads=threads,
-        engine=EngineSettings(memory_mb=memory_mb),
+        engine=EngineSettings(
+            memory_mb=memory_mb,
+            state_mb=state_mb,
+            moment_s=moment,
+            prior=prior,  # type: ignore[arg-type]
+            index=index,
+            items=None if items is None else str(items),
+        ),
     )
 
     def say(facts: dict[str, str]) -> None:

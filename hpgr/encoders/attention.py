@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
+from hpgr.nn.newest_rows import NewestRows
 from hpgr.nn.norm import norm_layer
 from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.relative_bias import RelativeBias
@@ -58,11 +59,30 @@ class AttentionEncoder(nn.Module):
 
     def forward(self, x: Jagged, history: History) -> Jagged:
         """``(T, D)`` to ``(T, D)``."""
+        states = self._below(x, history, len(self.layers))
+        return states.with_values(self.norm(states.values))
+
+    def newest(self, x: Jagged, history: History) -> Tensor:
+        """``[N, D]``: the states of the newest event of each user that has any; the last layer runs for no other."""
+        states, rows = self._below(x, history, len(self.layers) - 1), NewestRows.of(x.offsets)
+        bias = None
+        if self.bias is not None:
+            earlier_ms = history.time_ms[rows.earlier_E]
+            # A query stands right after what it reads.
+            at_N = rows.earlier_offsets[1:][rows.last_offsets.diff() > 0]
+            bias = self.bias.between(history.time_ms[rows.last_N], earlier_ms, at_N)
+        last = self.layers[-1]
+        assert isinstance(last, TransformerLayer)
+        newest_ND: Tensor = self.norm(last.newest(states, rows, bias))
+        return newest_ND
+
+    def _below(self, x: Jagged, history: History, depth: int) -> Jagged:
+        """After the first ``depth`` layers."""
         values = x.values
         if self.position is not None:
             values = values + self.position.for_history(history.user_offsets, history.time_ms, history.now_ms)
         states = x.with_values(self.dropout(self.input_norm(values)))
         bias = self.bias.between(history.time_ms, history.time_ms, None) if self.bias is not None else None
-        for layer in self.layers:
+        for layer in self.layers[:depth]:
             states = layer(states, self.rule, bias)
-        return states.with_values(self.norm(states.values))
+        return states

@@ -108,6 +108,10 @@ class ScoringRecommender(nn.Module):
 
     def states(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
         """``(T, D)``: the encoder's states; ``hidden_T`` bool marks events whose item is replaced by the mask vector."""
+        return self.encoder(self._tokens(history, hidden_T), history)
+
+    def _tokens(self, history: History, hidden_T: Tensor | None) -> Jagged:
+        """``(T, D)``: what the encoder reads."""
         x_TD = self.items(history.item_idx)
         if self.actions is not None:
             x_TD = x_TD + self.actions(history.action.clamp(max=self.config.num_actions))
@@ -119,7 +123,7 @@ class ScoringRecommender(nn.Module):
             if hidden_T is not None and self.config.mask_at == "fusion":
                 blank_TD = self.mask_D + self.trunk.places(history)
                 x = x.with_values(torch.where(hidden_T[:, None], blank_TD, x.values))
-        return self.encoder(x, history)
+        return x
 
     def loss(self, history: History, generator: torch.Generator) -> dict[str, Tensor]:
         """``{"loss": mean over predictions, ...monitors}`` of a training batch."""
@@ -130,7 +134,7 @@ class ScoringRecommender(nn.Module):
     def query(self, history: History) -> Tensor:
         """``[B, D]``: the state that answers "what comes at ``now_ms``?"; zero where a next-item model has no history."""
         task = self.objective.request_task(history)
-        states_BD = self._read(task)
+        states_BD = self._newest(task) if self._asks_newest(task) else self._read(task)
         return states_BD.masked_fill((task.read_N < 0)[:, None], 0.0)
 
     def scores(self, history: History) -> Tensor:
@@ -153,9 +157,10 @@ class ScoringRecommender(nn.Module):
         table_VD = self.items.table().detach()
         return sides(table_VD[:0], table_VD, self._temperature)[1], self.items.bias()
 
-    def query_vectors(self, history: History) -> Tensor:
-        """``[B, D]``: what an index is asked with."""
-        return sides(self.query(history), self.items.table()[:0], self._temperature)[0]
+    def query_vectors(self, history: History, query_BD: Tensor | None = None) -> Tensor:
+        """``[B, D]``: what an index is asked with. ``query_BD``: the ``query`` of this history, where it is at hand."""
+        query_BD = self.query(history) if query_BD is None else query_BD
+        return sides(query_BD, self.items.table()[:0], self._temperature)[0]
 
     def found(self, history: History, index: Index, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
         """``top_k`` of ``scores``, as far as ``index`` over ``catalogue_vectors`` finds it."""
@@ -176,6 +181,18 @@ class ScoringRecommender(nn.Module):
 
     def stages(self) -> tuple[TrainableStage, ...]:
         return (TrainableStage(name="retrieve", module=self, loss=self.loss, batches="history"),)
+
+    def _asks_newest(self, task: Task) -> bool:
+        """Whether the encoder can do with the newest events alone, and they are all that is read."""
+        if not hasattr(self.encoder, "newest"):
+            return False
+        filled_B = task.history.lengths > 0
+        return torch.equal(task.read_N[filled_B], task.history.user_offsets[1:][filled_B] - 1)
+
+    def _newest(self, task: Task) -> Tensor:
+        filled_B = task.history.lengths > 0
+        newest_ND = self.encoder.newest(self._tokens(task.history, task.hidden_T), task.history)
+        return newest_ND.new_zeros((len(filled_B), self.items.dim)).masked_scatter(filled_B[:, None], newest_ND)
 
     def _read(self, task: Task) -> Tensor:
         states = self.states(task.history, task.hidden_T)

@@ -14,6 +14,7 @@ from typing import Any
 
 from hpgr.core.config import from_tree, to_tree
 from hpgr.core.errors import ConfigError, UnsupportedError
+from hpgr.serving.heap import keep_freed_memory
 from hpgr.serving.service import Service
 from hpgr.serving.settings import ServiceSettings
 
@@ -73,6 +74,7 @@ def run(
         "timeout_graceful_shutdown": _FINISH_S,
         "server_header": False,
     }
+    keep_freed_memory()
     # With several workers too: a bundle that cannot be used is to be told of here, not by each of them again and again.
     service = Service(settings)
     engine = service.engine
@@ -85,6 +87,7 @@ def run(
         uvicorn.run(hpgr.serving.app.create_app(service), **listening)
         return
     service.close()
+    del service, engine  # the workers read the bundle themselves
     os.environ[_SETTINGS] = json.dumps(to_tree(_texts(settings)))
     os.environ[_KEY_FILE] = "" if key_file is None else str(key_file)
     uvicorn.run("hpgr.serving.running:from_environment", factory=True, workers=workers, **listening)
@@ -94,6 +97,7 @@ def from_environment() -> Any:
     """The application of one worker among several."""
     from hpgr.serving.app import create_app
 
+    keep_freed_memory()
     log_as_json()
     settings = from_tree(json.loads(os.environ[_SETTINGS]))
     key_file = os.environ[_KEY_FILE]
