@@ -39,7 +39,12 @@ class Engine:
         """
         opened = open_bundle(folder)
         self.folder, self.model, self.settings = Path(folder), opened.bundle.model, settings
-        self.answerer, self.log = opened.answerer, opened.log
+        self.answerer, self.log, self.titles, self.facts = (
+            opened.answerer,
+            opened.log,
+            opened.titles,
+            opened.bundle.facts,
+        )
         self.reading = Reading.of(opened, settings.max_events)
         self.histories = Histories(states, self.reading, settings.memory_mb << 20)
         self._narrowing = Narrowing(self.reading, self.answerer.clock)
@@ -77,7 +82,7 @@ class Engine:
         if row < 0 or own >= len(self.answerer.catalogue):
             raise DataError(f"item_id ({item}) must be an item that the model was trained on")
         narrowed = self._narrowing.of(question, np.array([row]))
-        score = self._vectors[:-1] @ self._vectors[own]
+        score = self.vectors[:-1] @ self.vectors[own]
         one = Prepared(question, Told.until(_nothing(self.reading), 0), narrowed, False, 1.0)
         self._take_best(one, score, own)
         return self._finished(one)
@@ -89,7 +94,7 @@ class Engine:
             told = self._told(question, held, now_ms)
             wanted = Wanted(candidates=question.candidates, by=question.by)
             if question.diversity:
-                _ = self._vectors
+                _ = self.vectors
             trust = min(1.0, told.length / self.settings.blend_events) if self.settings.blend_events else 1.0
             trust = trust if told.length else 0.0
             narrowed = self._narrowing.of(question, told.seen)
@@ -182,7 +187,7 @@ class Engine:
         assert one.score is not None
         k = len(one.items) if one.question.k is None else one.question.k
         if one.question.diversity:
-            vectors = self._vectors[self.answerer.catalogue.rows(one.items)]
+            vectors = self.vectors[self.answerer.catalogue.rows(one.items)]
             order = diverse(one.score, vectors, k, one.question.diversity)
         else:
             order = np.lexsort((np.arange(len(one.score)), -one.score))[:k]
@@ -200,7 +205,7 @@ class Engine:
         )
 
     @cached_property
-    def _vectors(self) -> np.ndarray:
+    def vectors(self) -> np.ndarray:
         """``[V + 1, D]`` float32 item vectors of length 1; that of any item outside the catalogue is zero."""
         frame = self.answerer.frame
         items = getattr(getattr(frame, "retriever", frame), "items", None)
