@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hpgr.cli.door import Debug, Json
 from hpgr.cli.output import emit, show
+
+if TYPE_CHECKING:
+    from hpgr.serving.service import Service
 
 
 def serve(
@@ -34,15 +37,24 @@ def serve(
     memory_mb: Annotated[
         int, typer.Option("--memory-mb", min=1, metavar="MB", help="For histories held in memory, in each process.")
     ] = 256,
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", metavar="STORE", help="A training log whose users the page at / shows too."),
+    ] = None,
+    cards: Annotated[
+        list[Path] | None,
+        typer.Option("--cards", metavar="DIR", help="Result cards for the page; by default those beside the bundle."),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Serve recommendations over HTTP; its routes are described at /docs.
+    """Serve recommendations over HTTP, with a page at / that shows why; its routes are described at /docs.
 
     Example: hpgr serve bundle --state sqlite:state.sqlite --port 8000
     """
     from hpgr.serving.running import read_key, run
     from hpgr.serving.settings import EngineSettings, ServiceSettings
+    from hpgr.web.settings import FACTORY, PageSettings
 
     settings = ServiceSettings(
         bundle=bundle,
@@ -59,5 +71,23 @@ def serve(
             emit(facts)
         else:
             show(f"{facts['model']} ({facts['fingerprint']}) answers at {facts['url']}; routes: {facts['url']}/docs")
+            show(f"the page: {facts['url']}/")
 
-    run(settings, host=host, port=port, workers=workers, key_file=api_key_file, announce=say)
+    page = PageSettings(store=store, cards=tuple(cards or ()))
+
+    def application(service: Service) -> Any:
+        from hpgr.web.page import application
+
+        return application(service, page)
+
+    page.to_environment()
+    run(
+        settings,
+        host=host,
+        port=port,
+        workers=workers,
+        key_file=api_key_file,
+        announce=say,
+        application=application,
+        factory=FACTORY,
+    )
