@@ -9,6 +9,7 @@ import typer
 
 from hpgr.cli.door import Debug, Json
 from hpgr.cli.output import emit, show
+from hpgr.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from hpgr.serving.service import Service
@@ -37,6 +38,7 @@ def serve(
     memory_mb: Annotated[
         int, typer.Option("--memory-mb", min=1, metavar="MB", help="For histories held in memory, in each process.")
     ] = 256,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="The page at / that shows why.")] = True,
     store: Annotated[
         Path | None,
         typer.Option("--store", metavar="STORE", help="A training log whose users the page at / shows too."),
@@ -52,10 +54,12 @@ def serve(
 
     Example: hpgr serve bundle --state sqlite:state.sqlite --port 8000
     """
-    from hpgr.serving.running import read_key, run
+    from hpgr.serving.running import HERE, read_key, run
     from hpgr.serving.settings import EngineSettings, ServiceSettings
     from hpgr.web.settings import FACTORY, PageSettings
 
+    if not page and (store is not None or cards):
+        raise ConfigError("store and cards (given) must not be given with --no-page; they are for the page")
     settings = ServiceSettings(
         bundle=bundle,
         state=state,
@@ -71,16 +75,17 @@ def serve(
             emit(facts)
         else:
             show(f"{facts['model']} ({facts['fingerprint']}) answers at {facts['url']}; routes: {facts['url']}/docs")
-            show(f"the page: {facts['url']}/")
+            if page:
+                show(f"the page: {facts['url']}/")
 
-    page = PageSettings(store=store, cards=tuple(cards or ()))
+    shown = PageSettings(store=store, cards=tuple(cards or ()))
 
     def application(service: Service) -> Any:
         from hpgr.web.page import application
 
-        return application(service, page)
+        return application(service, shown)
 
-    page.to_environment()
+    shown.to_environment()
     run(
         settings,
         host=host,
@@ -88,6 +93,6 @@ def serve(
         workers=workers,
         key_file=api_key_file,
         announce=say,
-        application=application,
-        factory=FACTORY,
+        application=application if page else None,
+        factory=FACTORY if page else HERE,
     )

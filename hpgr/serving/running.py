@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpgr.core.config import from_tree, to_tree
-from hpgr.core.errors import ConfigError, UnsupportedError
+from hpgr.core.errors import ConfigError, HpgrError, UnsupportedError
 from hpgr.serving.service import Service
 from hpgr.serving.settings import ServiceSettings
 
@@ -86,7 +86,11 @@ def run(
     if service.taken_over is not None:
         facts = {"from": service.taken_over, "to": engine.fingerprint}
         logger.info("the states of another bundle are read anew from their events", extra={"facts": facts})
-    app = (application or hpgr.serving.app.create_app)(service)
+    try:
+        app = (application or hpgr.serving.app.create_app)(service)
+    except HpgrError:
+        service.close()
+        raise
     announce({"url": f"http://{host}:{port}", "model": engine.model, "fingerprint": engine.fingerprint})
     if workers == 1:
         uvicorn.run(app, **listening)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,20 +16,15 @@ class Names:
     """Of the items of one bundle's log; what has no title is called by its id."""
 
     def __init__(self, engine: Engine) -> None:
-        self._ids, self._row = engine.reading.ids, engine.reading.row
+        self._ids, self._row, self._given = engine.reading.ids, engine.reading.row, engine.titles
         clock = engine.answerer.clock
         self.has_titles = engine.titles is not None
-        self._titles = (engine.titles if engine.titles is not None else pl.Series([], dtype=pl.String)).to_list()
         self._listed, names = clock.categories, clock.category_names
         self.categories: list[str] = [] if names is None else names.ids.cast(pl.String).to_list()
-        frame = {"id": pl.Series([str(id_) for id_ in self._ids], dtype=pl.String)}
-        frame["title"] = pl.Series([self.title(row) for row in range(len(self._ids))], dtype=pl.String)
-        self._low = pl.DataFrame(frame).select(pl.all().str.to_lowercase())
 
     def title(self, row: int) -> str:
         """Of the log's ``row``."""
-        found = self._titles[row] if row < len(self._titles) else None
-        return found or str(self._ids[row])
+        return (None if self._given is None else self._given[row]) or str(self._ids[row])
 
     def category(self, row: int) -> int | None:
         """The place of its first category in ``categories``; None without one."""
@@ -43,6 +39,14 @@ class Names:
         if row < 0:
             return {"item_id": str(item), "title": str(item), "category": None, "known": False}
         return {"item_id": str(item), "title": self.title(row), "category": self.category(row), "known": True}
+
+    @cached_property
+    def _low(self) -> pl.DataFrame:
+        """``title, id`` of every item in small letters; made at the first search, for it is large where the log is."""
+        ids = pl.Series("id", [str(id_) for id_ in self._ids], dtype=pl.String)
+        titles = ids if self._given is None else self._given
+        frame = pl.DataFrame([titles.rename("title"), ids]).with_columns(pl.coalesce("title", "id").alias("title"))
+        return frame.select(pl.all().str.to_lowercase())
 
     def find(self, text: str, most: int) -> list[dict[str, Any]]:
         """Items whose title or id holds ``text``; those that begin with it first."""

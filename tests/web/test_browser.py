@@ -233,6 +233,7 @@ def test_keys_alone_reach_everything(opened, served, road):
     tab_to("Undo all")
     page.keyboard.press("Enter")
     page.wait_for_selector(".event.out", state="detached")
+    assert "Enter: look closer" in focused(), "what the keys stood on is gone, and they stand nowhere"
 
 
 def test_hostile_names_are_shown_as_they_are(opened, served):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import shutil
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from hpgr.core.config import to_tree
 from hpgr.core.errors import DataError
 from hpgr.evaluation.card import ResultCard
 from hpgr.evaluation.comparison import compare
+from hpgr.serving.running import _texts
 from hpgr.serving.service import Service
 from hpgr.web.files import SCRIPTS, STYLES, document, single_file, text
 from hpgr.web.item_map import principal
 from hpgr.web.page import application
-from hpgr.web.settings import PageSettings
+from hpgr.web.settings import FACTORY, PageSettings
 
 
 def test_the_page_and_its_files_are_served_under_a_strict_policy(client):
@@ -151,8 +155,20 @@ def test_a_store_or_cards_that_do_not_fit_are_refused_before_anything_is_served(
     service.close()
 
 
+def test_each_worker_has_the_page(monkeypatch, road, tmp_path):
+    monkeypatch.setattr("hpgr.serving.running.log_as_json", lambda: None)
+    monkeypatch.setenv("HPGR_SERVICE_SETTINGS", json.dumps(to_tree(_texts(road.settings(tmp_path)))))
+    monkeypatch.setenv("HPGR_SERVICE_KEY_FILE", "")
+    monkeypatch.setenv("HPGR_PAGE_SETTINGS", "")
+    PageSettings(store=road.store).to_environment()
+    module, _, name = FACTORY.partition(":")
+    with TestClient(getattr(importlib.import_module(module), name)()) as client:
+        assert client.get("/").status_code == 200
+        assert len(client.get("/v1/page/users", params={"q": "u0"}).json()["users"]) == 20
+
+
 def test_settings_reach_workers(monkeypatch, tmp_path):
-    monkeypatch.delenv("HPGR_PAGE_SETTINGS", raising=False)
+    monkeypatch.setenv("HPGR_PAGE_SETTINGS", "")
     settings = PageSettings(store=tmp_path / "store", cards=(tmp_path / "a", tmp_path / "b"))
     settings.to_environment()
     assert PageSettings.of_environment() == settings

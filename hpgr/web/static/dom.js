@@ -57,5 +57,14 @@ const dom = (() => {
     });
   }
 
-  return {el, svg, put, refill, byId, say, roving};
+  /* Draw anew without taking the keyboard's place away: whoever bears a `data-key` is found again by it. */
+  function keepingFocus(draw, otherwise) {
+    const held = document.activeElement && document.activeElement.closest("[data-key]"), key = held && held.dataset.key;
+    draw();
+    if (!key || (held.isConnected && document.activeElement === held)) return;
+    const again = [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === key) || otherwise();
+    if (again) again.focus({preventScroll: true});
+  }
+
+  return {el, svg, put, refill, byId, say, roving, keepingFocus};
 })();

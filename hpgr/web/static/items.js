@@ -23,13 +23,14 @@ const items = (() => {
       return dot;
     });
     boxes.labels = svg("g");
-    refill(boxes.map, svg("svg", {viewBox: `${frame.left} ${frame.top} ${frame.wide} ${frame.high}`, role: "img", "font-size": frame.wide / 42,
+    refill(boxes.map, svg("svg", {viewBox: `${frame.left} ${frame.top} ${frame.wide} ${frame.high}`, role: "img", "font-size": frame.wide / (narrow() ? 24 : 42),
       "aria-label": `Map of ${words.many(points.length, "item")}. Find one with the field above; its nearest items are listed beside.`}, points, boxes.labels));
     place();
   }
 
   const largest = () => Math.max(...found.points.map((one) => one.count), 1);
-  const radius = (count) => frame.wide * (0.0045 + 0.0075 * Math.sqrt(count / largest()));
+  const narrow = () => matchMedia("(max-width: 48rem)").matches;
+  const radius = (count) => frame.wide * (narrow() ? 1.5 : 1) * (0.0045 + 0.0075 * Math.sqrt(count / largest()));
   const spot = (one) => { const [x, y] = one[which] || one.first; return [x, -y]; };
 
   /* Through the style object, which the page's policy allows and which can glide. */

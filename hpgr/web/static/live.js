@@ -1,7 +1,7 @@
 "use strict";
 /* What the service is doing now: two readings of its own counters, and what lies between them. */
 const live = (() => {
-  const {el, svg, refill, byId} = dom;
+  const {el, svg, refill, byId, keepingFocus} = dom;
   const EVERY_MS = 2000, KEPT = 60, OURS = (route) => route === "/" || route.startsWith("/page") || route.startsWith("/v1/page") || route === "none";
   let readings = [], traces = [], timer = 0, shown = false;
 
@@ -57,7 +57,7 @@ const live = (() => {
         tile("Failures", words.count(failed), failed ? "answers of 500 and above" : "none since it began"),
         tile("Answered by the model alone", answers ? words.percent((after.answers.model || 0) / answers) : "–", "the rest by what is popular, or by both"),
         tile("Events kept", words.count(after.events.accepted || 0), `${words.count((after.events.duplicate || 0))} told twice, ${words.count((after.events.too_late || 0) + (after.events.too_early || 0))} refused`)),
-      routes.length ? el("section", {class: "card"}, el("h2", {}, "By route"), el("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": "Table by route"}, el("table", {},
+      routes.length ? el("section", {class: "card"}, el("h2", {}, "By route"), el("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": "Table by route", "data-key": "routes"}, el("table", {},
         el("thead", {}, el("tr", {}, ["route", "requests", "mean time"].map((cell) => el("th", {scope: "col"}, cell)))),
         el("tbody", {}, routes.map(([route, row]) => el("tr", {}, el("td", {}, route), el("td", {}, words.count(row.count)), el("td", {}, `${words.number(1000 * row.sum / row.count, 1)} ms`))))))) : null);
   }
@@ -72,7 +72,7 @@ const live = (() => {
       readings.push(one);
       readings = readings.slice(-KEPT);
       traces = traces.slice(-KEPT);
-      draw();
+      keepingFocus(draw, () => null);
     } catch (error) {
       if (!(error instanceof source.Refused)) throw error;
       refill(byId("view-live"), el("p", {class: "note"}, error.message));

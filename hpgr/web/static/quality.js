@@ -102,9 +102,9 @@ const quality = (() => {
     show(first);
     return el("section", {class: "card"}, el("div", {class: "row spread"}, el("h2", {}, QUESTIONS[one.question]), select),
       el("p", {class: "soft small"}, "Measured on what was held out of training. Dots are means over users, lines their 95 % intervals; to the right is better."),
-      said, plot,
+      said, el("div", {class: "plots"}, el("div", {}, plot), own.calibration ? el("div", {}, calibration(own)) : null),
       el("details", {}, el("summary", {}, "All metrics, and how it was asked"), el("p", {}, `Candidates: ${one.protocol.candidates}. Seen items: ${one.protocol.seen}. Targets: ${one.protocol.targets}. Ties: ${one.protocol.ties}.`), table(["model", ...one.metrics], one.cards.map((card) => [card.model, ...one.metrics.map((name) => interval(card.metrics[name]))]), (i) => one.cards[i].own)),
-      parts, calibration(own), comparison(one));
+      parts, comparison(one));
   }
 
   async function start() {

@@ -47,7 +47,7 @@ const timeline = (() => {
     const tall = told && !out && told.gate ? Math.max(2, told.gate * TALL) : 0;
     const side = Math.abs(mark) >= state.largest / 2 ? 5.5 : 3.8;
     return svg("g", {
-      class: kinds, role: "button", tabindex: stop ? 0 : -1, "aria-pressed": String(on), "aria-label": spoken(event, state, told), "data-seq": event.seq,
+      class: kinds, role: "button", tabindex: stop ? 0 : -1, "aria-pressed": String(on), "aria-label": spoken(event, state, told), "data-seq": event.seq, "data-key": `event ${event.seq}`,
       onclick: () => act.pick(event.seq),
       onkeydown: (press) => {
         if (press.key === "Enter" || press.key === " ") act.pick(event.seq);
@@ -94,6 +94,7 @@ const timeline = (() => {
     line.querySelectorAll(".label").forEach((label, i) => {
       const {left, width} = groups[i], x = Math.min(Math.max(left + 2, edge), left + width - NARROWEST + 10);
       for (const text of label.children) text.setAttribute("x", x);
+      label.setAttribute("visibility", left < edge && left + width < edge + NARROWEST - 12 ? "hidden" : "visible");
     });
   }
 
@@ -112,15 +113,12 @@ const timeline = (() => {
       "aria-label": `History of ${words.many(all.length, "event")} in ${words.many(groups.length, "session")}, oldest first`,
     }, groups.map((group) => drawSession(group, {...state, largest: explained ? explained.largest : 1}, explained, act, stop)));
     const before = box.querySelector(".line"), at = before ? before.scrollLeft : null;
-    const held = box.contains(document.activeElement) ? document.activeElement.getAttribute("data-seq") : null;
     const line = el("div", {class: "line"}, drawing);
     roving(line, ".event");
     line.addEventListener("scroll", () => keepLabels(line, groups), {passive: true});
     refill(box, line);
     line.scrollLeft = at === null || act.fresh ? line.scrollWidth : at;
     keepLabels(line, groups);
-    const again = held && line.querySelector(`[data-seq="${held}"]`);
-    if (again) again.focus({preventScroll: true});
   }
 
   /* Bring an event into sight, where it is not. */

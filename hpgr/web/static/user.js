@@ -1,7 +1,7 @@
 "use strict";
 /* The view of one user: search, history, list, reasons, and what would be if. Nothing done here is kept by the service. */
 const user = (() => {
-  const {el, refill, put, byId, say} = dom;
+  const {el, refill, put, byId, say, keepingFocus} = dom;
   const fresh = () => ({who: null, removed: new Set(), added: [], base: null, now: null, told: null, focus: null, picked: null, by: "auto", exclude_seen: false});
   let state = fresh(), boxes = null, turn = 0;
 
@@ -79,10 +79,14 @@ const user = (() => {
   /* Events as they were, with those added on the page as the service numbers them. */
   const added = () => state.now.events.filter((one) => one.seq < 0);
 
-  function paint(first = false) {
+  const paint = (first = false) => keepingFocus(() => repaint(first), () => boxes.line.querySelector(".event[tabindex='0']"));
+
+  function repaint(first) {
     boxes.body.hidden = boxes.error.hidden = false;
     refill(boxes.error);
     const told = state.told && why.indexed(state.told);
+    boxes.hello.classList.toggle("slim", source.live);
+    for (const option of boxes.by ? boxes.by.options : []) option.disabled = (option.value === "rank" && !state.now.ranks) || (option.value === "retrieve" && !state.now.retrieves);
     refill(boxes.head, headline());
     timeline.draw(boxes.line, {events: state.base.events, added: added(), removed: state.removed, picked: state.picked}, told, {...act, fresh: first});
     refill(boxes.key, timeline.key({
@@ -102,9 +106,10 @@ const user = (() => {
     const origin = {live: "told to this service", log: "from the training log", given: "made up on this page"}[base.from];
     const facts = n ? `${words.many(base.num_events, "event")} in ${words.many(sessions, "session")}, ${words.onDate(base.events[0].time_ms)} to ${words.onDate(base.events[n - 1].time_ms)}, ${origin}. `
       : `No event yet, ${origin}. `;
+    const untitled = base.has_titles ? "" : " Items go by their ids: the log that the model was trained on had no titles.";
     const older = base.older ? `The ${words.count(base.older)} oldest are not drawn. ` : "";
     return [el("h2", {}, name), el("p", {class: "soft small"}, facts, older,
-      n ? "Each dot is an event, its colour the item's category; boxes are sessions. Choose a dot to look closer or leave it out." : "")];
+      n ? "Each dot is an event, its colour the item's category; boxes are sessions. Choose a dot to look closer or leave it out." : "", untitled)];
   }
 
   function detail(told) {
@@ -124,17 +129,17 @@ const user = (() => {
     return el("div", {class: "detail row spread"},
       el("div", {}, el("b", {}, event.title), " ", why.category(event.category, state.base.categories),
         el("div", {class: "soft small"}, event.seq < 0 ? "Added by you" : [words.when(event.time_ms), event.action ? ` · ${event.action}` : ""], facts.length ? ` · ${facts.join(" ")}` : "")),
-      el("button", {class: out ? "button main" : "button", id: "leave-out", onclick: () => act.toggle(event.seq)}, event.seq < 0 ? "Take away" : out ? "Put back" : "Leave out"));
+      el("button", {class: out ? "button main" : "button", id: "leave-out", "data-key": "leave out", onclick: () => act.toggle(event.seq)}, event.seq < 0 ? "Take away" : out ? "Put back" : "Leave out"));
   }
 
   function changes() {
     if (!state.removed.size && !state.added.length) return null;
-    const tag = (text, seq, undo) => el("span", {class: "tag"}, text, el("button", {"aria-label": undo, onclick: () => act.toggle(seq)}, "×"));
+    const tag = (text, seq, undo) => el("span", {class: "tag"}, text, el("button", {"aria-label": undo, "data-key": `undo ${seq}`, onclick: () => act.toggle(seq)}, "×"));
     const title = (seq) => words.cut(state.base.events.find((one) => one.seq === seq)?.title ?? "event", 28);
     return el("div", {class: "row", id: "changes"}, el("span", {class: "soft small"}, "What if:"),
       [...state.removed].map((seq) => tag(`without ${title(seq)}`, seq, `Put back ${title(seq)}`)),
       state.added.map((item, i) => tag(`with ${words.cut(item.title, 28)}`, -1 - i, `Take away ${item.title}`)),
-      el("button", {class: "button slim", onclick: act.undo}, "Undo all"));
+      el("button", {class: "button slim", "data-key": "undo", onclick: act.undo}, "Undo all"));
   }
 
   function list() {
@@ -144,7 +149,7 @@ const user = (() => {
     const rows = state.now.items.map((one) => {
       const was = before.get(one.item_id), up = was - one.rank;
       const moved = !changed ? null : was === undefined ? el("span", {class: "moved good"}, "new") : up ? el("span", {class: `moved ${up > 0 ? "good" : "bad"}`}, `${up > 0 ? "▲" : "▼"} ${Math.abs(up)}`) : null;
-      return el("li", {}, el("button", {class: "pickable", "data-item": one.item_id, "aria-pressed": String(one.item_id === state.focus), onclick: () => act.focus(one.item_id)},
+      return el("li", {}, el("button", {class: "pickable", "data-key": `item ${one.item_id}`, "aria-pressed": String(one.item_id === state.focus), onclick: () => act.focus(one.item_id)},
         el("span", {class: "place"}, one.rank), el("span", {}, el("span", {class: "title"}, one.title), why.category(one.category, state.now.categories)),
         el("span", {class: "end num"}, moved, el("span", {class: "soft"}, words.number(one.score)))));
     });
@@ -153,7 +158,7 @@ const user = (() => {
   }
 
   function controls() {
-    const by = el("select", {class: "field", "aria-label": "What orders the list", onchange: (event) => { state.by = event.target.value; renewBoth(); }},
+    const by = boxes.by = el("select", {class: "field", "aria-label": "What orders the list", onchange: (event) => { state.by = event.target.value; renewBoth(); }},
       [["auto", "Order: as the service does"], ["retrieve", "Order: first stage"], ["rank", "Order: ranker"]].map(([value, text]) => el("option", {value}, text)));
     const seen = el("input", {type: "checkbox", onchange: (event) => { state.exclude_seen = event.target.checked; renewBoth(); }});
     const more = picker.make({label: "Add an event with an item", placeholder: "What if they now chose … (item)", find: source.items, chosen: act.add, empty: "No item of that name.", row: itemRow});

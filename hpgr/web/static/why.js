@@ -2,7 +2,9 @@
 /* Why an item stands where it does, in sentences that need no paper, and in bars for who wants to see. */
 const why = (() => {
   const {el, svg, refill} = dom;
-  const SHOWN = 6, TINY = 0.005;
+  const SHOWN = 6, TINY = 0.005, FAINT = 0.2;
+
+  let reading = false;
 
   const strong = (text) => el("b", {}, words.cut(text, 60));
 
@@ -33,7 +35,13 @@ const why = (() => {
     const rest = told.only ? "Only those, and what lies right beside them, are read." : "Those are read with extra weight; the rest still counts.";
     return [...start, "The model held ", strong(told.title), ` against each of the ${words.many(read, "event")} it reads, and `,
       chosen >= read ? `may pick up to ${told.most_chosen} that are alike: here that is all of them. What each one does is in the numbers below.`
-        : `picked the ${chosen} that are most alike. ${rest}`];
+        : `picked the ${chosen} that are most alike. ${rest}`, faint(told)];
+  }
+
+  /* The best of a bad lot is not a reason. */
+  function faint(told) {
+    const best = Math.max(...told.events.map((one) => one.similarity ?? -1));
+    return best < FAINT ? ` None of them is very much like it, though: the best has a likeness of ${words.number(best)}.` : "";
   }
 
   function whatHelped(told, events) {
@@ -88,11 +96,11 @@ const why = (() => {
       meter(one.change, largest),
       el("span", {class: "row"},
         el("span", {class: `num small ${one.change >= 0 ? "good" : "bad"}`}, words.signed(one.change)),
-        el("button", {class: "button slim", "aria-label": `Leave out ${event.title}`, onclick: () => act.toggle(one.seq)}, "Leave out")));
+        el("button", {class: "button slim", "data-key": `reason ${one.seq}`, "aria-label": `Leave out ${event.title}`, onclick: () => act.toggle(one.seq)}, "Leave out")));
   }
 
   function glossary(told) {
-    return el("details", {}, el("summary", {}, "How to read this"),
+    return el("details", {open: reading, ontoggle: (event) => { reading = event.target.open; }}, el("summary", {"data-key": "how"}, "How to read this"),
       el("p", {}, "An event is one thing the user did with one item. A session is a stretch of events without a long break."),
       el("p", {}, "Likeness compares two items by what people did before and after them: 1 is the same company, 0 has nothing to do with it, below 0 is rather the opposite. It was learnt before the model learnt to rank."),
       told.selects ? el("p", {}, "The bars over the history are the model's attention mask: for each item it picks the most alike events and lifts them, and their neighbours a little, like a bell curve round each pick.") : null,
