@@ -20,18 +20,23 @@ class Names:
         clock = engine.answerer.clock
         self.has_titles = engine.titles is not None
         self._listed, names = clock.categories, clock.category_names
-        self.categories: list[str] = [] if names is None else names.ids.cast(pl.String).to_list()
+        # Those of most items first: they get the colours.
+        order = np.zeros(0, dtype=np.int64)
+        if names is not None and self._listed is not None:
+            order = np.argsort(-np.bincount(np.asarray(self._listed.values), minlength=len(names)), kind="stable")
+        self._place = np.argsort(order)
+        self.categories: list[str] = [] if names is None else names.at(order).cast(pl.String).to_list()
 
     def title(self, row: int) -> str:
         """Of the log's ``row``."""
         return (None if self._given is None else self._given[row]) or str(self._ids[row])
 
     def category(self, row: int) -> int | None:
-        """The place of its first category in ``categories``; None without one."""
+        """The place in ``categories`` of the first that it has; None without one."""
         if self._listed is None:
             return None
         start, stop = self._listed.bounds(np.array([row]))
-        return int(self._listed.values[start[0]]) if stop[0] > start[0] else None
+        return int(self._place[self._listed.values[start[0]]]) if stop[0] > start[0] else None
 
     def of(self, item: ItemId) -> dict[str, Any]:
         """``item_id, title, category, known`` of an id, which the log need not hold."""

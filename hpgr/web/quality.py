@@ -41,7 +41,8 @@ class Quality:
         name_of = {id(card): name for name, card in self._cards.items()}
         found = groups(sorted(self._cards.values(), key=lambda card: card.model != self.model))
         return {
-            "looked_in": [str(place) for place in self._places()],
+            "looked_in": [place.name for place in self.given]
+            or ["cards in the bundle", *(f"{b} beside it" for b in _BESIDE)],
             "elsewhere": self._elsewhere,
             "certificate": self.certificate,
             "groups": [

@@ -25,7 +25,8 @@ def explain(engine: Engine, names: Names, past: Past, ask: Explain) -> dict[str,
     """What the model looked at for one item: ``events`` with ``similarity, chosen, gate, change`` by ``seq``, and ``sessions``.
 
     ``gate``: in [0, 1], how strongly preference lifts the event; None for a model that selects nothing. ``change``: what the
-    item's score loses without the event; None where it was not measured, or where too little history would be left to say.
+    item's score loses without the event, among those that the model reads: where the history is longer, an older event would take
+    its place, and that is not its effect. None where it was not measured, or where too little history would be left to say.
 
     Raises: DataError for an item that the log does not hold; what the engine answers with.
     """
@@ -42,7 +43,8 @@ def explain(engine: Engine, names: Names, past: Past, ask: Explain) -> dict[str,
     session = arranged.session_of
     some = list(dict.fromkeys(session[read.start : read.stop][::-1].tolist()))[:_SESSIONS_MEASURED]
     groups = [[i] for i in first[:_EVENTS_MEASURED]] + [np.flatnonzero(session == s).tolist() for s in some]
-    change = _changes(engine, now, ask, [[arranged.order[i].seq for i in group] for group in groups], answer)
+    window = Past(events=tuple(arranged.order[i] for i in read), at_ms=now.at_ms, source=now.source)
+    change = _changes(engine, window, ask, [[arranged.order[i].seq for i in group] for group in groups])
     of_event = dict(zip(first[:_EVENTS_MEASURED], change))
     of_session = dict(zip(some, change[len(of_event) :]))
     total = sum(gate.values())
@@ -77,17 +79,16 @@ def explain(engine: Engine, names: Names, past: Past, ask: Explain) -> dict[str,
     }
 
 
-def _changes(
-    engine: Engine, past: Past, ask: Explain, groups: Sequence[Sequence[int]], whole: Answer
-) -> list[float | None]:
-    """What the item's score loses without each group of events."""
-    found = answers(engine, [question(past.changed(group, ()), ask, (ask.item_id,)) for group in groups])
-    score = whole.items[0][1] if whole.items and whole.source == "model" else None
-    changes: list[float | None] = []
-    for answer in found:
-        without = answer.items[0][1] if answer.items and answer.source == "model" else None
-        changes.append(None if score is None or without is None else score - without)
-    return changes
+def _changes(engine: Engine, window: Past, ask: Explain, groups: Sequence[Sequence[int]]) -> list[float | None]:
+    """What the item's score loses without each group of the events that are read; no older event comes in for them."""
+    pasts = [window, *(window.changed(group, ()) for group in groups)]
+    score, *without = map(_score, answers(engine, [question(past, ask, (ask.item_id,)) for past in pasts]))
+    return [None if score is None or one is None else score - one for one in without]
+
+
+def _score(answer: Answer) -> float | None:
+    """Of the only item, where the model alone says it."""
+    return answer.items[0][1] if answer.items and answer.source == "model" else None
 
 
 def _mask(engine: Engine, arranged: Arranged, row: int) -> tuple[PreferenceMask | None, dict[int, float]]:

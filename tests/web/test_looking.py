@@ -95,7 +95,7 @@ def test_reasons_are_the_mask_of_the_model_and_scores_without_each_event(client,
     measured = [one for one in told["events"] if one["change"] is not None]
     assert len(measured) == 16
     one = measured[0]
-    rest = [e for e in seen["events"] if e["seq"] != one["seq"]]
+    rest = [e for e in seen["events"] if e["read"] and e["seq"] != one["seq"]]
     without = dict(recommended(client, rest, seen["at_ms"], candidates=[item]))[item]
     assert told["score"] - one["change"] == without
     assert any(abs(one["change"]) > 1e-3 for one in measured)

@@ -122,12 +122,12 @@ const user = (() => {
     if (!event.read) facts.push(`Too old: the model reads the newest ${words.count(state.base.max_len)} events.`);
     if (out) facts.push("Left out: the list below is as if this had not happened.");
     else if (one) {
-      if (one.similarity !== null) facts.push(`Likeness to ${target}: ${words.number(one.similarity)}.`);
+      if (one.similarity !== null && event.learnt) facts.push(`Likeness to ${target}: ${words.number(one.similarity)}.`);
       if (one.gate !== null) facts.push(one.gate > 0 ? `Extra weight: ${words.percent(one.gate)} of the most there is${one.chosen ? "" : " (as a neighbour of a picked event)"}.` : "Not picked for this item.");
       if (one.change !== null) facts.push(`Without it the score would be ${words.number(Math.abs(one.change))} ${one.change >= 0 ? "lower" : "higher"}.`);
     }
     return el("div", {class: "detail row spread"},
-      el("div", {}, el("b", {}, event.title), " ", why.category(event.category, state.base.categories),
+      el("div", {class: "told"}, el("b", {}, event.title), " ", why.category(event.category, state.base.categories),
         el("div", {class: "soft small"}, event.seq < 0 ? "Added by you" : [words.when(event.time_ms), event.action ? ` · ${event.action}` : ""], facts.length ? ` · ${facts.join(" ")}` : "")),
       el("button", {class: out ? "button main" : "button", id: "leave-out", "data-key": "leave out", onclick: () => act.toggle(event.seq)}, event.seq < 0 ? "Take away" : out ? "Put back" : "Leave out"));
   }
@@ -187,11 +187,22 @@ const user = (() => {
       empty: "No such user. The service knows the users it was told of, and those of the store given by --store.",
       row: (one) => [el("span", {}, one.user_id), el("span", {class: "soft small"}, one.source === "live" ? "live" : "training log")],
     });
-    return el("div", {class: "row"}, people, el("button", {class: "button", onclick: () => open({user_id: null})}, "Make up a visitor"));
+    return [el("div", {class: "row"}, people, el("button", {class: "button", onclick: () => open({user_id: null})}, "Make up a visitor")), boxes.some];
+  }
+
+  /* For who knows no id yet. */
+  async function suggest() {
+    try {
+      const users = (await source.users("")).slice(0, 6);
+      refill(boxes.some, users.length ? ["Or begin with ", users.map((one) => el("button", {class: "button slim", onclick: () => open(one)}, one.user_id))]
+        : "The service has not been told of anybody yet. Make up a visitor, or start it with --store STORE to look at the users of a training log.");
+    } catch (error) {
+      if (!(error instanceof source.Refused)) throw error;
+    }
   }
 
   function build() {
-    boxes = {error: el("div"), head: el("div"), line: el("div"), key: el("div"), detail: el("div"), changes: el("div"), list: el("div"), why: el("section", {class: "card why", id: "why", "aria-label": "Why this item"})};
+    boxes = {some: el("p", {class: "soft small row some"}), error: el("div"), head: el("div"), line: el("div"), key: el("div"), detail: el("div"), changes: el("div"), list: el("div"), why: el("section", {class: "card why", id: "why", "aria-label": "Why this item"})};
     boxes.body = el("div", {hidden: true},
       el("section", {class: "card", "aria-label": "History"}, boxes.head, boxes.line, boxes.key, boxes.detail),
       source.live ? el("section", {class: "card", "aria-label": "What if"}, controls(), el("div", {}, boxes.changes)) : boxes.changes,
@@ -207,6 +218,7 @@ const user = (() => {
 
   async function start() {
     build();
+    if (source.live) suggest();
     const hash = decodeURIComponent(location.hash.slice(1));
     if (!source.live) await open({user_id: source.user});
     else if (hash.startsWith("user=")) await open({user_id: hash.slice(5)});

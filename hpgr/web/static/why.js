@@ -99,12 +99,13 @@ const why = (() => {
         el("button", {class: "button slim", "data-key": `reason ${one.seq}`, "aria-label": `Leave out ${event.title}`, onclick: () => act.toggle(one.seq)}, "Leave out")));
   }
 
-  function glossary(told) {
+  function glossary(told, long) {
     return el("details", {open: reading, ontoggle: (event) => { reading = event.target.open; }}, el("summary", {"data-key": "how"}, "How to read this"),
       el("p", {}, "An event is one thing the user did with one item. A session is a stretch of events without a long break."),
       el("p", {}, "Likeness compares two items by what people did before and after them: 1 is the same company, 0 has nothing to do with it, below 0 is rather the opposite. It was learnt before the model learnt to rank."),
       told.selects ? el("p", {}, "The bars over the history are the model's attention mask: for each item it picks the most alike events and lifts them, and their neighbours a little, like a bell curve round each pick.") : null,
       el("p", {}, "The score orders the list and means nothing by itself; its differences do. “Leave out” asks the model again as if that event had never happened. Effects of single events need not add up: events speak to each other."),
+      long ? el("p", {}, "This history is longer than what the model reads. Leaving an event out lets an older one in, so the list may move by more than the effects listed here, which are of the event alone.") : null,
       el("p", {}, "This shows what the model does, not why the user did it."));
   }
 
@@ -120,7 +121,7 @@ const why = (() => {
       el("p", {class: "lead"}, whoDecides(told, look)), again(told, look), el("p", {}, whatHelped(told, events)), bySession(told, events),
       measured.length ? el("h3", {}, "What single events do to the score") : null,
       measured.length ? el("ul", {class: "reasons"}, measured.map((one) => reason(one, events, largest, act))) : null,
-      glossary(told));
+      glossary(told, look.num_events > look.max_len));
   }
 
   function category(number, names) {
