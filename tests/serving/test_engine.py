@@ -145,7 +145,7 @@ def test_diversity_chooses_by_relevance_and_unlikeness():
 
 
 def test_similar_items_are_the_nearest_vectors(engine):
-    table = engine._vectors[:-1]
+    table = engine.vectors[:-1]
     item = engine.reading.ids[engine._store_rows[5]]
     order = [r for r in np.argsort(-(table @ table[5]), kind="stable") if r != 5][:4]
     assert ids(engine.similar(item, Question(k=4))) == [engine.reading.ids[engine._store_rows[r]] for r in order]
