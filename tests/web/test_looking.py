@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import random
+
 import pytest
 
 from hpgr import SequenceStore
 from tests.serving.conftest import now_ms, tell, view
 
 MINUTE = 60_000
+JSON = {"Content-Type": "application/json"}
 
 
 def post(client, path, status=200, **body):
@@ -165,3 +169,61 @@ def test_items_are_found_by_title_and_id(client, service):
 )
 def test_what_cannot_be_shown_is_told_in_a_sentence(client, path, body, sentence):
     assert sentence in post(client, path, 422, **body)["error"]
+
+
+def test_whatever_is_asked_is_answered_or_refused_in_a_sentence(client, road, service):
+    draw, user, ids = random.Random(0), longest(road), service.engine.reading.ids
+    tell(client, [view("live", ids[i], MINUTE * (9 - i)) for i in range(8)])
+    values = [
+        None,
+        0,
+        -1,
+        7,
+        2**62,
+        -(2**70),
+        1.5,
+        "",
+        "x",
+        user,
+        "live",
+        ids[3],
+        "\ud800",
+        "a" * 300,
+        True,
+        [],
+        [ids[0]],
+        [1, "x"],
+        {"a": 1},
+    ]
+    fields = [
+        "user_id",
+        "history",
+        "removed",
+        "added",
+        "at",
+        "k",
+        "exclude_seen",
+        "by",
+        "item_id",
+        "first",
+        "second",
+        "q",
+    ]
+    seen = set()
+    for i in range(250):
+        body = {name: draw.choice(values) for name in draw.sample(fields, draw.randint(0, 3))}
+        if i % 2:
+            body |= {
+                "user_id": draw.choice([user, "live"]),
+                "item_id": draw.choice(ids),
+                "at": draw.choice([0, 1, now_ms()]),
+            }
+            body.pop("history", None)
+        answer = client.post(
+            f"/v1/page/{draw.choice(['look', 'explain', 'near', 'compare'])}", content=json.dumps(body), headers=JSON
+        )
+        seen.add(answer.status_code)
+        assert answer.status_code in (200, 422), (body, answer.text)
+        assert answer.status_code == 200 or answer.json()["error"]
+    assert seen == {200, 422}
+    assert client.get("/v1/users/live/state").json()["events"] == 8

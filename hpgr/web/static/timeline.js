@@ -5,15 +5,16 @@ const timeline = (() => {
   const STEP = 26, PAD = 16, TOP = 30, TALL = 64, AXIS = TOP + TALL + 6, DOT = AXIS + 15, MARK = DOT + 19, LOW = MARK + 9, HEIGHT = LOW + 24;
   const NARROWEST = 96;
 
-  /* Events in sessions; what was added on the page is a session of its own at the end. */
-  function sessions(events, added) {
+  /* Events in sessions; what was added on the page goes on with the last session or begins one, as the model reads it. */
+  function sessions(events, added, joins) {
     const found = [];
     for (const event of events) {
       const last = found[found.length - 1];
       if (last && last.session === event.session) last.events.push(event);
       else found.push({session: event.session, events: [event]});
     }
-    if (added.length) found.push({session: null, events: added});
+    if (added.length && joins && found.length) found[found.length - 1].events.push(...added);
+    else if (added.length) found.push({session: null, events: added});
     return found;
   }
 
@@ -98,9 +99,9 @@ const timeline = (() => {
     });
   }
 
-  /* Draw into `box`. state: {events, added, removed, picked, older}; explained: by seq, or null; act: {pick, toggle}. */
+  /* Draw into `box`. state: {events, added, joins, removed, picked}; explained: by seq, or null; act: {pick, toggle}. */
   function draw(box, state, explained, act) {
-    const groups = placed(sessions(state.events, state.added));
+    const groups = placed(sessions(state.events, state.added, state.joins));
     const last = groups[groups.length - 1];
     if (!last) {
       refill(box, el("p", {class: "soft"}, "No event yet. Add one below and see what is recommended."));

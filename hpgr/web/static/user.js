@@ -79,6 +79,11 @@ const user = (() => {
   /* Events as they were, with those added on the page as the service numbers them. */
   const added = () => state.now.events.filter((one) => one.seq < 0);
 
+  function joins() {
+    const kept = state.now.events.filter((one) => one.seq > 0), more = added();
+    return kept.length > 0 && more.length > 0 && kept[kept.length - 1].session === more[0].session;
+  }
+
   const paint = (first = false) => keepingFocus(() => repaint(first), () => boxes.line.querySelector(".event[tabindex='0']"));
 
   function repaint(first) {
@@ -88,7 +93,7 @@ const user = (() => {
     boxes.hello.classList.toggle("slim", source.live);
     for (const option of boxes.by ? boxes.by.options : []) option.disabled = (option.value === "rank" && !state.now.ranks) || (option.value === "retrieve" && !state.now.retrieves);
     refill(boxes.head, headline());
-    timeline.draw(boxes.line, {events: state.base.events, added: added(), removed: state.removed, picked: state.picked}, told, {...act, fresh: first});
+    timeline.draw(boxes.line, {events: state.base.events, added: added(), joins: joins(), removed: state.removed, picked: state.picked}, told, {...act, fresh: first});
     refill(boxes.key, timeline.key({
       gates: state.told && state.told.selects, picks: state.told && state.told.selects && !state.told.cold,
       changes: state.told && state.told.events.some((one) => one.change !== null), old: state.base.events.some((one) => !one.read),
@@ -105,7 +110,7 @@ const user = (() => {
     const name = state.who.user_id === null ? "A new visitor" : `User ${state.who.user_id}`;
     const origin = {live: "told to this service", log: "from the training log", given: "made up on this page"}[base.from];
     const facts = n ? `${words.many(base.num_events, "event")} in ${words.many(sessions, "session")}, ${words.onDate(base.events[0].time_ms)} to ${words.onDate(base.events[n - 1].time_ms)}, ${origin}. `
-      : `No event yet, ${origin}. `;
+      : `${origin[0].toUpperCase()}${origin.slice(1)}. `;
     const untitled = base.has_titles ? "" : " Items go by their ids: the log that the model was trained on had no titles.";
     const older = base.older ? `The ${words.count(base.older)} oldest are not drawn. ` : "";
     return [el("h2", {}, name), el("p", {class: "soft small"}, facts, older,
