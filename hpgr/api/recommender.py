@@ -15,6 +15,7 @@ import torch
 from hpgr.answering.answerer import Answerer, Wanted
 from hpgr.answering.indexing import index_of
 from hpgr.answering.opening import CLOCK, log_facts, open_bundle
+from hpgr.answering.titles import save_titles, titles_of
 from hpgr.api.evaluating import Measure, Subject, evaluate
 from hpgr.api.explaining import explain
 from hpgr.api.fitting import fit
@@ -67,6 +68,7 @@ class Recommender:
         self._store: SequenceStore | None = None
         self._material: Material | None = None
         self._facts: dict[str, Any] = {}
+        self._titles: pl.Series | None = None
         self.stages: dict[str, StageResult] = {}
 
     @property
@@ -99,7 +101,7 @@ class Recommender:
             max_len=run.windows.max_len,
             learnt_from_shown=isinstance(run.candidates, ExposedRequests.Config),
         )
-        self._facts = _facts(store, material, run, self.stages)
+        self._facts, self._titles = _facts(store, material, run, self.stages), titles_of(store.item_table)
         return self
 
     def evaluate(self, store: SequenceStore | None = None, how: Measure = Measure()) -> dict[str, ResultCard]:
@@ -172,7 +174,12 @@ class Recommender:
         """
         answerer, folder = self._ready(), Path(folder)
         bundle = Bundle(model=self.run.name, frame=answerer.frame, items=answerer.catalogue.items, facts=self._facts)
-        write_bundle(folder, bundle, overwrite=overwrite, beside=lambda new: answerer.clock.save(new / CLOCK))
+
+        def beside(new: Path) -> None:
+            answerer.clock.save(new / CLOCK)
+            save_titles(self._titles, new)
+
+        write_bundle(folder, bundle, overwrite=overwrite, beside=beside)
         return folder
 
     @classmethod
@@ -188,7 +195,7 @@ class Recommender:
         recommender.stages = {
             name: StageResult(**{**row, "curve": tuple(row["curve"])}) for name, row in facts["stages"].items()
         }
-        recommender._facts = facts
+        recommender._facts, recommender._titles = facts, opened.titles
         return recommender
 
     def _default(self, *, num_actions: int = 0, exposed: bool = False) -> Run:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request
@@ -64,7 +65,16 @@ Served = Annotated[Service, Depends(_service)]
 UserId = Annotated[str, Path(min_length=1, max_length=256)]
 
 
-def create_app(service: Service) -> FastAPI:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Addition:
+    """What a floor above adds: ``router``; paths of it that are ``open``, answered without a key; ``close``, called at the end."""
+
+    router: APIRouter
+    open: tuple[str, ...] = ()
+    close: Callable[[], None] = lambda: None
+
+
+def create_app(service: Service, addition: Addition | None = None) -> FastAPI:
     """The application; it closes the service when it ends, after what is in flight."""
 
     @asynccontextmanager
@@ -77,6 +87,8 @@ def create_app(service: Service) -> FastAPI:
                 following.cancel()
                 with suppress(asyncio.CancelledError):
                     await following
+            if addition is not None:
+                await asyncio.to_thread(addition.close)
             await asyncio.to_thread(service.close)
 
     app = FastAPI(
@@ -87,7 +99,9 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.include_router(router)
-    app.add_middleware(Gate, service=service)
+    if addition is not None:
+        app.include_router(addition.router)
+    app.add_middleware(Gate, service=service, also_open=() if addition is None else addition.open)
     app.add_exception_handler(RequestValidationError, _unfit)
     app.add_exception_handler(TooLarge, _too_large)
     app.add_exception_handler(StarletteHTTPException, _not_so)

@@ -49,7 +49,12 @@ class Engine:
         if settings.items is not None:
             opened = with_new_items(opened, settings.items)
         self.folder, self.model, self.settings = Path(folder), opened.bundle.model, settings
-        self.answerer, self.log = opened.answerer, opened.log
+        self.answerer, self.log, self.titles, self.facts = (
+            opened.answerer,
+            opened.log,
+            opened.titles,
+            opened.bundle.facts,
+        )
         self.reading = Reading.of(opened, settings.max_events)
         self.histories = Histories(states, self.reading, settings.memory_mb << 20)
         self.kept = KeptModel(self.answerer.frame, settings.state_mb << 20)
