@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,6 +59,7 @@ class ScoringRecommender(nn.Module):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """``items``, ``trunk`` (None: the encoder reads item vectors), ``encoder`` and ``objective``: configs of the parts.
+        ``auxiliary``: of a further cost of the same states, None for none.
 
         ``mask_at``: hidden items are replaced before the trunk (``input``) or after it (``fusion``). The second lets a
         hidden item leak through its session token; it exists to show that, and needs a trunk.
@@ -67,6 +69,7 @@ class ScoringRecommender(nn.Module):
         encoder: Any
         objective: Any
         trunk: Any = None
+        auxiliary: Any = None
         mask_at: Literal["input", "fusion"] = "input"
 
         def __post_init__(self) -> None:
@@ -83,6 +86,7 @@ class ScoringRecommender(nn.Module):
         self.trunk = config.trunk.build(dim=self.items.dim) if config.trunk else None
         self.encoder = config.encoder.build(dim=self.items.dim)
         self.objective = config.objective.build()
+        self.auxiliary = config.auxiliary.build(dim=self.items.dim) if config.auxiliary else None
         self.mask_D = nn.Parameter(torch.randn(self.items.dim) * 0.02)
         self.prior = PopularityPrior(num_items)
 
@@ -112,10 +116,13 @@ class ScoringRecommender(nn.Module):
                 x = x.with_values(torch.where(hidden_T[:, None], blank_TD, x.values))
         return self.encoder(x, history)
 
-    def loss(self, history: History, generator: torch.Generator) -> dict[str, Tensor]:
-        """``{"loss": mean over predictions, ...monitors}`` of a training batch."""
-        task = self.objective.training_task(history, generator)
+    def loss(self, batch: History | tuple[History, History], generator: torch.Generator) -> dict[str, Tensor]:
+        """``{"loss": mean over predictions, ...monitors}`` of a training batch: a history, or a pair for the auxiliary."""
+        pair = batch if isinstance(batch, tuple) else (batch, batch)
+        task = self.objective.training_task(pair[0], generator)
         cost = self.objective.loss(self._read(task), task, self.targets, generator)
+        if self.auxiliary is not None:
+            cost = cost + self.auxiliary(self._read, pair, self.targets, generator)
         return {"loss": cost} | monitors_of(self)
 
     def query(self, history: History) -> Tensor:
@@ -166,7 +173,16 @@ class ScoringRecommender(nn.Module):
         return getattr(self.objective.cost, "temperature", None)
 
     def stages(self) -> tuple[TrainableStage, ...]:
-        return (TrainableStage(name="retrieve", module=self, loss=self.loss, batches="history"),)
+        if self.auxiliary is None:
+            return (TrainableStage(name="retrieve", module=self, loss=self.loss, batches="history"),)
+        kind = "pairs" if self.config.auxiliary.takes_pairs else "history"
+        return (
+            TrainableStage(name="retrieve", module=self, loss=self.loss, batches=kind, each_epoch=self._before_epoch),
+        )
+
+    def _before_epoch(self, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:
+        assert self.auxiliary is not None
+        self.auxiliary.before_epoch(self._read, epoch, batches, generator)
 
     def _read(self, task: Task) -> Tensor:
         states = self.states(task.history, task.hidden_T)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -72,4 +73,27 @@ class Objective(Protocol):
 
     def loss(self, states_ND: Tensor, task: Task, items: Targets, generator: torch.Generator) -> Tensor:
         """Mean cost over the task's predictions, in nats; 0 where there is none."""
+        ...
+
+
+Read: TypeAlias = Callable[[Task], Tensor]
+"""The encoder's answer to a task: ``[N, D]``, the states of its ``read_N``."""
+
+
+class Auxiliary(Protocol):
+    """A further cost of the states that an objective trains, with a weight of its own.
+
+    ``takes_pairs``: a batch is a history and one that ends in the same items, row by row; else it is the history twice.
+    """
+
+    takes_pairs: ClassVar[bool]
+
+    def before_epoch(self, read: Read, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:
+        """What must be known of all training data; kept in buffers. As ``TrainableStage.each_epoch``."""
+        ...
+
+    def __call__(
+        self, read: Read, batch: tuple[History, History], items: Targets, generator: torch.Generator
+    ) -> Tensor:
+        """What is added to the objective's cost; finite also where nothing can be told from the batch."""
         ...

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from hpgr.core.batch import History
+from hpgr.core.errors import ConfigError
 from hpgr.objectives import Targets, Task
 from hpgr.objectives.costs import FullSoftmax, ItemCost
 
@@ -21,18 +23,33 @@ class NextItem:
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
+        """``predict``: ``every`` event but the first of a window, or its ``last`` one only, for windows that are prefixes of
+        each other (``windows.sampling=prefixes``)."""
+
+        needs_causal: ClassVar[bool] = True
+
+        predict: Literal["every", "last"] = "every"
         cost: ItemCost = field(default_factory=FullSoftmax)
+
+        def __post_init__(self) -> None:
+            if self.predict not in ("every", "last"):
+                raise ConfigError(f"predict ({self.predict}) must be every or last")
 
         def build(self) -> NextItem:
             return NextItem(self)
 
     def __init__(self, config: Config) -> None:
+        self.config = config
         self.cost = config.cost
         self.logits = config.cost.logits
 
     def training_task(self, history: History, generator: torch.Generator) -> Task:
         """Targets outside the catalogue are not predicted."""
         told = history.without_last()
+        if self.config.predict == "last":
+            some = told.lengths > 0
+            targets_N = history.item_idx[history.user_offsets[1:][some] - 1]
+            return Task(history=told, hidden_T=None, read_N=told.user_offsets[1:][some] - 1, target_N=targets_N)
         follows = torch.ones(history.num_events, dtype=torch.bool, device=history.item_idx.device)
         follows[history.user_offsets[:-1][history.lengths > 0]] = False
         read_N = torch.arange(told.num_events, device=history.item_idx.device)
