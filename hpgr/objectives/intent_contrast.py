@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
 from hpgr.nn.prototypes import PrototypeBank
-from hpgr.objectives import Read, Targets, Task
+from hpgr.objectives import Read, Targets
 from hpgr.objectives.losses.info_nce import info_nce_loss
+from hpgr.objectives.state_before_last import before_last, histories, state_before_last
 
 
 class IntentContrast(nn.Module):
@@ -58,7 +59,7 @@ class IntentContrast(nn.Module):
     def before_epoch(self, read: Read, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:
         """Find the prototypes of the states before the last item of every window."""
         if self.config.fine:
-            self.bank.fit((read(_before_last(history))[history.lengths > 1] for history, _ in batches), generator)
+            self.bank.fit((state_before_last(read, history) for history in histories(batches)), generator)
 
     def forward(self, read: Read, batch: tuple[History, History], items: Targets, generator: torch.Generator) -> Tensor:
         """The weighted sum of both parts."""
@@ -68,7 +69,7 @@ class IntentContrast(nn.Module):
         item_B = first.item_idx[(first.user_offsets[1:] - 1).clamp(min=0)] if first.num_events else first.now_ms
         counts_B = (first.lengths > 1) & (second.lengths > 1) & (item_B < items.num_items)
         item_N = item_B[counts_B]
-        state_ND, partner_ND = (read(_before_last(history))[counts_B] for history in batch)
+        state_ND, partner_ND = (read(before_last(history))[counts_B] for history in batch)
         coarse = fine = (state_ND.sum() + partner_ND.sum()) * 0.0
         if self.config.coarse:
             coarse = self._contrast(state_ND, partner_ND, item_N)
@@ -82,11 +83,3 @@ class IntentContrast(nn.Module):
         if not self.config.mask_false_negatives:
             id_N = torch.arange(id_N.shape[0], device=id_N.device)
         return info_nce_loss(first_ND, second_ND.to(first_ND.dtype), id_N, temperature=self.config.temperature)
-
-
-def _before_last(history: History) -> Task:
-    """Asks for the state of the event before each row's last one."""
-    told = history.without_last()
-    return Task(
-        history=told, hidden_T=None, read_N=told.jagged(told.item_idx).last().masked_fill(told.lengths == 0, -1)
-    )

@@ -27,6 +27,7 @@ class NextItem:
         each other (``windows.sampling=prefixes``)."""
 
         needs_causal: ClassVar[bool] = True
+        takes_weights: ClassVar[bool] = True
 
         predict: Literal["every", "last"] = "every"
         cost: ItemCost = field(default_factory=FullSoftmax)
@@ -62,4 +63,9 @@ class NextItem:
     def loss(self, states_ND: Tensor, task: Task, items: Targets, generator: torch.Generator) -> Tensor:
         assert task.target_N is not None
         known = task.target_N < items.num_items
-        return self.cost.loss(states_ND[known], task.target_N[known], items, generator)
+        asked = states_ND[known], task.target_N[known], items, generator
+        if task.weight_N is None:
+            return self.cost.loss(*asked)
+        assert hasattr(self.cost, "costs"), "the frame refuses other costs where predictions have weights"
+        cost_N, weight_N = self.cost.costs(*asked), task.weight_N[known]
+        return (cost_N * weight_N).sum() / weight_N.sum().clamp(min=1e-12)
