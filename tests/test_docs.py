@@ -31,6 +31,7 @@ CARDS = {
     "gru4rec": ("gru4rec", "gru4rec-bprmax"),
     "gsasrec": ("gsasrec",),
     "hpgr": ("hpgr", "hpgr-live", "hpgr-paper"),
+    "clusterseq": ("clusterseq",),
     "icsrec": ("icsrec",),
     "hstu": ("hstu", "hstu-large", "hstu-ranker"),
     "lightgbm": ("lightgbm",),
