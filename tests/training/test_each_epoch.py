@@ -8,6 +8,10 @@ import signal
 import pytest
 import torch
 
+from hpgr.core.batch import History
+from hpgr.core.seeds import torch_generator
+from hpgr.models.clusterseq import clusterseq
+from hpgr.models.icsrec import icsrec
 from hpgr.training.interrupts import TrainingInterrupted
 from hpgr.training.settings import Housekeeping, StageSettings
 from hpgr.training.stages import fit_stage
@@ -84,3 +88,64 @@ def test_a_resumed_run_has_it_again(toy, toy_batches, tmp_path, at_call):
     for name, value in whole.state_dict().items():
         assert torch.equal(net.state_dict()[name], value), name
     assert [call[0] for call in first + second] == [0, 1, 2]
+
+
+class Windows:
+    """Three batches an epoch of random windows, in pairs with themselves where asked for; a Batches."""
+
+    def __init__(self, pairs: bool) -> None:
+        self.pairs, self.epoch = pairs, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return 3
+
+    def __iter__(self):
+        for number in range(3):
+            rows = torch.randint(10, (6, 5), generator=torch_generator(3, self.epoch, number)).tolist()
+            yield (History.from_lists(rows), History.from_lists(rows[::-1])) if self.pairs else History.from_lists(rows)
+
+
+CLUSTERING = {
+    "icsrec": lambda: icsrec(dim=8, num_layers=1, num_prototypes=4),
+    "clusterseq": lambda: replaced(clusterseq(dim=8, num_clusters=3)),
+}
+
+
+def replaced(config):
+    return dataclasses.replace(config, adapter=dataclasses.replace(config.adapter, warm_epochs=1))
+
+
+@pytest.mark.parametrize("name", CLUSTERING)
+@pytest.mark.parametrize("at_call", [3, 5], ids=["end of epoch", "after the clustering"])
+def test_a_model_that_clusters_is_resumed_to_the_same_bits(name, at_call, tmp_path):
+    def made():
+        torch.manual_seed(0)
+        frame = CLUSTERING[name]().build(num_items=10)
+        return frame, frame.stages()[0]
+
+    (whole, stage), pairs = made(), name == "icsrec"
+    fit_stage(stage, Windows(pairs), settings=SETTINGS, seed=5)
+    _, stage = made()
+    count = iter(range(1, 100))
+
+    def loss(batch, generator):
+        if next(count) == at_call:
+            signal.raise_signal(signal.SIGINT)
+        return stage.loss(batch, generator)
+
+    with pytest.raises(TrainingInterrupted):
+        fit_stage(
+            dataclasses.replace(stage, loss=loss),
+            Windows(pairs),
+            settings=SETTINGS,
+            seed=5,
+            keep=Housekeeping(folder=tmp_path),
+        )
+    frame, stage = made()
+    fit_stage(stage, Windows(pairs), settings=SETTINGS, seed=5, keep=Housekeeping(folder=tmp_path, resume=True))
+    assert len(whole.state_dict()) > 10
+    for key, value in whole.state_dict().items():
+        assert torch.equal(frame.state_dict()[key], value), key
