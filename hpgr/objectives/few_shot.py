@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from hpgr.core.errors import ConfigError
+from hpgr.nn.feed_forward import normed_mlp
 from hpgr.nn.inner_loop import inner_loop
 from hpgr.nn.soft_clusters import SoftClusters, balanced_weights, imbalance_cost, sharpening_cost
 from hpgr.objectives import Adapted, Items, Read, Task
 from hpgr.objectives.losses.margin import distances, distances_to, margin_costs
 from hpgr.objectives.state_before_last import before_last, histories
+from hpgr.objectives.support import Support
+
+# Far more than there are items: the rest of a division by their number is as good as uniform.
+_NUMBERS = 2**48
 
 
 class FewShot(nn.Module):
@@ -73,12 +77,8 @@ class FewShot(nn.Module):
     def __init__(self, config: Config, dim: int) -> None:
         super().__init__()
         self.config = config
-        sizes = (2 * dim, 5 * dim, 2 * dim, dim)
-        layers: list[nn.Module] = []
-        for width, wider in pairwise(sizes[:-1]):
-            # A norm over width, not over the transitions: their number may vary.
-            layers += [nn.Linear(width, wider), nn.LayerNorm(wider), nn.LeakyReLU(), nn.Dropout(config.dropout)]
-        self.relation = nn.Sequential(*layers, nn.Linear(*sizes[-2:]))
+        # Normed over width, not over the transitions: their number may vary.
+        self.relation = normed_mlp((2 * dim, 5 * dim, 2 * dim, dim), dropout=config.dropout)
         self.from_state = nn.Linear(dim, dim, bias=False)
         nn.init.zeros_(self.from_state.weight)
         log_rate = torch.tensor(float(config.rate)).log()
@@ -86,14 +86,14 @@ class FewShot(nn.Module):
         self.clusters = config.clusters.build(dim=dim) if config.clusters else None
         num_clusters = config.clusters.num_clusters if config.clusters else 0
         self.offset_CD = nn.Parameter(torch.zeros(num_clusters, dim))
-        self.register_buffer("pool_M", torch.rand(config.num_negatives, dtype=torch.float64))
+        self.register_buffer("pool_M", torch.randint(_NUMBERS, (config.num_negatives,)))
         self.monitors: dict[str, Tensor] = {}
 
     def before_epoch(
         self, read: Read, items: Items, epoch: int, batches: Iterable[Any], generator: torch.Generator
     ) -> None:
         """Draw the pool; after the warm epochs place the centres among what is known of the training windows at first."""
-        self.pool_M.copy_(torch.rand(self.pool_M.shape, generator=generator, dtype=torch.float64))
+        self.pool_M.copy_(torch.randint(_NUMBERS, self.pool_M.shape, generator=generator))
         if self.clusters is not None and epoch == self.config.warm_epochs:
             tasks = (before_last(history) for history in histories(batches))
             self.clusters.begin((self._known(read(task), task, items) for task in tasks), generator)
@@ -107,19 +107,16 @@ class FewShot(nn.Module):
             with torch.inference_mode(False), torch.no_grad():
                 return self(states_ND.clone(), task, items)
         with torch.autocast(states_ND.device.type, enabled=False):
-            return self._adapted(states_ND.to(self.offset_CD.dtype), _Support.of(task, self.config.num_support), items)
+            return self._adapted(states_ND.to(self.offset_CD.dtype), Support.of(task, self.config.num_support), items)
 
     def _known(self, states_ND: Tensor, task: Task, items: Items) -> Tensor:
         """What is known at first of the readings that have events."""
         there = task.read_N >= 0
         task = replace(task, read_N=task.read_N[there])
-        support = _Support.of(task, self.config.num_support)
+        support = Support.of(task, self.config.num_support)
         return self._at_first(states_ND[there], items(support.item_NS), support)
 
-    def _at_first(self, states_ND: Tensor, x_NSD: Tensor, support: _Support) -> Tensor:
-        return self._relation(x_NSD, support) + self.from_state(states_ND)
-
-    def _adapted(self, states_ND: Tensor, support: _Support, items: Items) -> Adapted:
+    def _adapted(self, states_ND: Tensor, support: Support, items: Items) -> Adapted:
         x_NSD = items(support.item_NS)
         start_ND = self._at_first(states_ND, x_NSD, support)
         found = Adapted(state_ND=start_ND)
@@ -133,15 +130,15 @@ class FewShot(nn.Module):
         fast_ND = inner_loop(cost_of, start_ND, self.log_rate.exp(), num_steps=self.config.num_steps)
         return replace(found, state_ND=x_NSD[:, -1] + fast_ND)
 
-    def _relation(self, x_NSD: Tensor, support: _Support) -> Tensor:
-        """``[N, D]``: the mean over a reading's transitions; 0 without any."""
+    def _at_first(self, states_ND: Tensor, x_NSD: Tensor, support: Support) -> Tensor:
+        """``[N, D]``: the mean over a reading's transitions, 0 without any, plus the map of its state."""
         found_NPD = self.relation(torch.cat([x_NSD[:, :-1], x_NSD[:, 1:]], 2))
         counts_NP1 = support.counts_NP[:, :, None].to(found_NPD.dtype)
-        return (found_NPD * counts_NP1).sum(1) / counts_NP1.sum(1).clamp(min=1)
+        return (found_NPD * counts_NP1).sum(1) / counts_NP1.sum(1).clamp(min=1) + self.from_state(states_ND)
 
-    def _support_cost(self, x_NSD: Tensor, support: _Support, items: Items) -> Any:
+    def _support_cost(self, x_NSD: Tensor, support: Support, items: Items) -> Any:
         """What a reading's transitions cost under its ``r``: a function ``[N, D]`` → ``[N]``; 0 without transitions."""
-        rows_M = (self.pool_M * items.num_items).long()
+        rows_M = self.pool_M % items.num_items
         negative_MD = items(rows_M)
         fair_NM = (support.item_NS[:, :, None] != rows_M).all(1)
         counts_NPM = (support.counts_NP[:, :, None] & fair_NM[:, None]).to(x_NSD.dtype)
@@ -153,20 +150,3 @@ class FewShot(nn.Module):
             return (cost_NPM * counts_NPM).sum((1, 2)) / counts_NPM.sum((1, 2)).clamp(min=1)
 
         return cost
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Support:
-    """``item_NS``: items of the events until each reading, its own last, the first one again where there are fewer;
-    ``counts_NP``: both ends of a transition are there."""
-
-    item_NS: Tensor
-    counts_NP: Tensor
-
-    @classmethod
-    def of(cls, task: Task, size: int) -> _Support:
-        history, read_N = task.history, task.read_N.clamp(min=0)
-        start_N = history.user_offsets[:-1][history.user_of_event()[read_N]]
-        at_NS = read_N[:, None] - torch.arange(size - 1, -1, -1, device=read_N.device)
-        there_NS = at_NS >= start_N[:, None]
-        return cls(item_NS=history.item_idx[at_NS.maximum(start_N[:, None])], counts_NP=there_NS[:, :-1])

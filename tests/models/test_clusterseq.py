@@ -53,7 +53,7 @@ def test_with_one_start_it_is_metatl(num_clusters, close):
     with torch.no_grad():
         query = frame.query(asked(rows))
         scores = frame.scores(asked(rows))
-    pool_rows = (adapter.pool_M * NUM_ITEMS).long()
+    pool_rows = adapter.pool_M % NUM_ITEMS
     for user, row in enumerate(rows):
         support = torch.tensor(row[-3:])
         vectors, pool = frame.items.weight[support].detach(), frame.items.weight[pool_rows].detach()
