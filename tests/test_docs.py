@@ -31,6 +31,8 @@ CARDS = {
     "gru4rec": ("gru4rec", "gru4rec-bprmax"),
     "gsasrec": ("gsasrec",),
     "hpgr": ("hpgr", "hpgr-live", "hpgr-paper"),
+    "clusterseq": ("clusterseq",),
+    "icsrec": ("icsrec",),
     "hstu": ("hstu", "hstu-large", "hstu-ranker"),
     "lightgbm": ("lightgbm",),
     "mtgr": ("mtgr",),

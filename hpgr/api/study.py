@@ -88,7 +88,8 @@ class Tuning:
 class Study:
     """``models``: by name a function of the data set that gives the run; name, split and seed of the run are the study's.
 
-    The first of ``seeds`` is also that of the trials.
+    The first of ``seeds`` is also that of the trials. ``factors``: by name the models that differ in one thing, the one that
+    the others are held against first; each gets a plot.
     """
 
     data: Mapping[str, DataSet]
@@ -96,6 +97,7 @@ class Study:
     seeds: tuple[int, ...] = (1, 2, 3)
     tuning: Tuning | None = None
     summary: str = "Study"
+    factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, values in (("data", self.data), ("models", self.models), ("seeds", self.seeds)):
@@ -106,6 +108,12 @@ class Study:
         names = [*self.data, *self.models]
         if len({file_name(name) for name in names}) < len(names):
             raise ConfigError(f"names of data and models ({', '.join(names)}) must be different, also as folders")
+        for factor, models in self.factors.items():
+            if len(models) < 2:
+                raise ConfigError(f"models of factor {factor} ({', '.join(models) or 'none'}) must be at least 2")
+            for model in models:
+                if model not in self.models:
+                    raise UnknownNameError.of(f"model of factor {factor}", model, self.models)
         for model in self.tuning.spaces if self.tuning else ():
             if model not in self.models:
                 raise UnknownNameError.of("model of the study", model, self.models)

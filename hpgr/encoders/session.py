@@ -92,6 +92,11 @@ class SessionTrunk(nn.Module):
         sem: SessionEnhancement.Config | None = None
         fusion: SessionFusion.Config = field(default_factory=SessionFusion.Config)
 
+        @property
+        def causal(self) -> bool:
+            """Whether no event's token reads a later event; the session part reads an event's whole session."""
+            return self.sem is None
+
         def build(self, *, dim: int) -> SessionTrunk:
             return SessionTrunk(self, dim)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
+from hpgr.frames.pairing import check_pairing
 from hpgr.frames.prior import PopularityPrior
 from hpgr.frames.stage import TrainableStage
 from hpgr.items import Items
@@ -58,6 +60,8 @@ class ScoringRecommender(nn.Module):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """``items``, ``trunk`` (None: the encoder reads item vectors), ``encoder`` and ``objective``: configs of the parts.
+        ``auxiliary``: of a further cost of the same states, None for none. ``adapter``: of what moves each answer by the
+        user's own events, None for nothing.
 
         ``mask_at``: hidden items are replaced before the trunk (``input``) or after it (``fusion``). The second lets a
         hidden item leak through its session token; it exists to show that, and needs a trunk. ``num_actions``: kinds of
@@ -68,6 +72,8 @@ class ScoringRecommender(nn.Module):
         encoder: Any
         objective: Any
         trunk: Any = None
+        auxiliary: Any = None
+        adapter: Any = None
         mask_at: Literal["input", "fusion"] = "input"
         num_actions: int = 0
 
@@ -76,6 +82,7 @@ class ScoringRecommender(nn.Module):
                 raise ConfigError(f"num_actions ({self.num_actions}) must not be negative")
             if self.mask_at == "fusion" and self.trunk is None:
                 raise ConfigError("mask_at (fusion) must have a trunk to mask after; give one or mask at the input")
+            check_pairing(self)
 
         def build(self, *, num_items: int) -> ScoringRecommender:
             return ScoringRecommender(self, num_items)
@@ -87,6 +94,8 @@ class ScoringRecommender(nn.Module):
         self.trunk = config.trunk.build(dim=self.items.dim) if config.trunk else None
         self.encoder = config.encoder.build(dim=self.items.dim)
         self.objective = config.objective.build()
+        self.auxiliary = config.auxiliary.build(dim=self.items.dim) if config.auxiliary else None
+        self.adapter = config.adapter.build(dim=self.items.dim) if config.adapter else None
         self.mask_D = nn.Parameter(torch.randn(self.items.dim) * 0.02)
         self.actions = nn.Embedding(config.num_actions + 1, self.items.dim) if config.num_actions else None
         if self.actions is not None:
@@ -125,10 +134,19 @@ class ScoringRecommender(nn.Module):
                 x = x.with_values(torch.where(hidden_T[:, None], blank_TD, x.values))
         return x
 
-    def loss(self, history: History, generator: torch.Generator) -> dict[str, Tensor]:
-        """``{"loss": mean over predictions, ...monitors}`` of a training batch."""
-        task = self.objective.training_task(history, generator)
-        cost = self.objective.loss(self._read(task), task, self.targets, generator)
+    def loss(self, batch: History | tuple[History, History], generator: torch.Generator) -> dict[str, Tensor]:
+        """``{"loss": mean over predictions, ...monitors}`` of a training batch: a history, or a pair for the auxiliary."""
+        pair = batch if isinstance(batch, tuple) else (batch, batch)
+        task = self.objective.training_task(pair[0], generator)
+        states_ND, further = self._encoded(task), None
+        if self.adapter is not None:
+            found = self.adapter(states_ND, task, self.items)
+            states_ND, further, task = found.state_ND, found.cost, replace(task, weight_N=found.weight_N)
+        cost = self.objective.loss(states_ND, task, self.targets, generator)
+        if further is not None:
+            cost = cost + further
+        if self.auxiliary is not None:
+            cost = cost + self.auxiliary(self._read, pair, self.targets, generator)
         return {"loss": cost} | monitors_of(self)
 
     def query(self, history: History) -> Tensor:
@@ -180,7 +198,23 @@ class ScoringRecommender(nn.Module):
         return getattr(self.objective.cost, "temperature", None)
 
     def stages(self) -> tuple[TrainableStage, ...]:
-        return (TrainableStage(name="retrieve", module=self, loss=self.loss, batches="history"),)
+        pairs = self.auxiliary is not None and self.config.auxiliary.takes_pairs
+        works = self.auxiliary is not None or self.adapter is not None
+        return (
+            TrainableStage(
+                name="retrieve",
+                module=self,
+                loss=self.loss,
+                batches="pairs" if pairs else "history",
+                each_epoch=self._before_epoch if works else None,
+            ),
+        )
+
+    def _before_epoch(self, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:
+        if self.adapter is not None:
+            self.adapter.before_epoch(self._encoded, self.items, epoch, batches, generator)
+        if self.auxiliary is not None:
+            self.auxiliary.before_epoch(self._read, epoch, batches, generator)
 
     def _asks_newest(self, task: Task) -> bool:
         """Whether the encoder can do with the newest events alone, and they are all that is read."""
@@ -195,6 +229,10 @@ class ScoringRecommender(nn.Module):
         return newest_ND.new_zeros((len(filled_B), self.items.dim)).masked_scatter(filled_B[:, None], newest_ND)
 
     def _read(self, task: Task) -> Tensor:
+        states_ND = self._encoded(task)
+        return states_ND if self.adapter is None else self.adapter(states_ND, task, self.items).state_ND
+
+    def _encoded(self, task: Task) -> Tensor:
         states = self.states(task.history, task.hidden_T)
         if states.values.shape[0] == 0:
             return states.values.new_zeros((task.read_N.shape[0], self.items.dim))

@@ -174,7 +174,7 @@ class TwoStageRecommender(nn.Module):
                 tensor.copy_(learnt[name])
 
     def stages(self) -> tuple[TrainableStage, ...]:
-        first = TrainableStage(name="retrieve", module=self.retriever, loss=self.retriever.loss, batches="history")
+        (first,) = self.retriever.stages()
         module = _Informed(self) if self.config.hands_over else self.ranker
         prefix = "ranker." if self.config.hands_over else ""
         second = TrainableStage(
