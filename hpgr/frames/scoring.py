@@ -152,7 +152,7 @@ class ScoringRecommender(nn.Module):
     def query(self, history: History) -> Tensor:
         """``[B, D]``: the state that answers "what comes at ``now_ms``?"; zero where a next-item model has no history."""
         task = self.objective.request_task(history)
-        states_BD = self._newest(task) if self._asks_newest(task) else self._read(task)
+        states_BD = self._adapted(self._newest(task) if self._asks_newest(task) else self._encoded(task), task)
         return states_BD.masked_fill((task.read_N < 0)[:, None], 0.0)
 
     def scores(self, history: History) -> Tensor:
@@ -229,7 +229,9 @@ class ScoringRecommender(nn.Module):
         return newest_ND.new_zeros((len(filled_B), self.items.dim)).masked_scatter(filled_B[:, None], newest_ND)
 
     def _read(self, task: Task) -> Tensor:
-        states_ND = self._encoded(task)
+        return self._adapted(self._encoded(task), task)
+
+    def _adapted(self, states_ND: Tensor, task: Task) -> Tensor:
         return states_ND if self.adapter is None else self.adapter(states_ND, task, self.items).state_ND
 
     def _encoded(self, task: Task) -> Tensor:
