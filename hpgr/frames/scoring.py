@@ -72,6 +72,11 @@ class ScoringRecommender(nn.Module):
         def __post_init__(self) -> None:
             if self.mask_at == "fusion" and self.trunk is None:
                 raise ConfigError("mask_at (fusion) must have a trunk to mask after; give one or mask at the input")
+            if getattr(self.objective, "needs_causal", False) and not getattr(self.encoder, "causal", False):
+                raise ConfigError(
+                    f"encoder ({_owner(self.encoder)}, not causal) must be causal for the objective {_owner(self.objective)}, "
+                    "which asks at every event what follows; take an objective that asks the last state or hides items"
+                )
 
         def build(self, *, num_items: int) -> ScoringRecommender:
             return ScoringRecommender(self, num_items)
@@ -173,6 +178,11 @@ class ScoringRecommender(nn.Module):
         if states.values.shape[0] == 0:
             return states.values.new_zeros((task.read_N.shape[0], self.items.dim))
         return states.values[task.read_N.clamp(min=0)]
+
+
+def _owner(config: Any) -> str:
+    """The class that a config builds."""
+    return type(config).__qualname__.split(".")[0]
 
 
 def monitors_of(module: nn.Module) -> dict[str, Tensor]:

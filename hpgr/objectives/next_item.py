@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ class NextItem:
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
+        needs_causal: ClassVar[bool] = True
+
         cost: ItemCost = field(default_factory=FullSoftmax)
 
         def build(self) -> NextItem:
