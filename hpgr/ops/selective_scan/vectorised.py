@@ -1,0 +1,120 @@
+"""``selective_scan`` by steps that all chunks take together, with a backward of its own.
+
+Where rows are cut, a first pass tells what each chunk hands to the next if it begins with nothing; the second begins right.
+A step works on ``(K, N, E)`` numbers, few enough to stay in a cache, and products of one or two of its dimensions only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from hpgr.ops.selective_scan.chunks import Chunks
+
+
+def selective_scan_vectorised(
+    u_TE: Tensor, delta_TE: Tensor, a_EN: Tensor, b_TN: Tensor, c_TN: Tensor, offsets_B1: Tensor
+) -> Tensor:
+    """See ``selective_scan``."""
+    if not u_TE.shape[0]:
+        return torch.zeros_like(u_TE)
+    exact = torch.promote_types(torch.float32, u_TE.dtype)
+    chunks = Chunks.of(offsets_B1, u_TE.shape[0], a_EN.numel())
+    with torch.autocast(u_TE.device.type, enabled=False):
+        u, delta, a_NE, b, c = (x.to(exact) for x in (u_TE, delta_TE, a_EN.T.contiguous(), b_TN, c_TN))
+        delta_QKE = chunks.laid(delta)
+        y_QKE = _Scan.apply(delta_QKE * chunks.laid(u), delta_QKE, a_NE, chunks.laid(b), chunks.laid(c), chunks)
+        return chunks.taken(y_QKE).to(u_TE.dtype)
+
+
+class _Scan(torch.autograd.Function):
+    """``w = delta u`` and the rest, laid in chunks; their steps."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, w_QKE: Tensor, delta_QKE: Tensor, a_NE: Tensor, b_QKN: Tensor, c_QKN: Tensor, chunks: Chunks
+    ) -> Tensor:
+        steps, count = chunks.index_QK.shape
+        begin_KNE, spare_KNE = w_QKE.new_zeros((2, count, *a_NE.shape))
+        # Four passes need them where rows are cut, two where they are not: then to take exponents again costs less.
+        decays = _Decays.of(delta_QKE, a_NE, keep=bool(chunks.later))
+        if chunks.later:
+            state_KNE = torch.zeros_like(begin_KNE)
+            for step in range(steps):
+                state_KNE.mul_(decays.at(step, spare_KNE)).addcmul_(w_QKE[step][:, None], b_QKN[step][:, :, None])
+            begin_KNE = chunks.carried(state_KNE, decays.through(spare_KNE))
+        y_QKE = torch.empty_like(w_QKE)
+        # Without gradients one state is written over and over.
+        kept = steps if any(ctx.needs_input_grad) else 1
+        states_QKNE = w_QKE.new_empty((kept, *begin_KNE.shape))
+        before_KNE = begin_KNE
+        for step in range(steps):
+            state_KNE = states_QKNE[step % kept]
+            torch.mul(before_KNE, decays.at(step, spare_KNE), out=state_KNE)
+            state_KNE.addcmul_(w_QKE[step][:, None], b_QKN[step][:, :, None])
+            torch.bmm(c_QKN[step][:, None], state_KNE, out=y_QKE[step][:, None])
+            before_KNE = state_KNE
+        ctx.chunks, ctx.decays = chunks, decays
+        ctx.save_for_backward(w_QKE, delta_QKE, a_NE, b_QKN, c_QKN, states_QKNE, begin_KNE)
+        return y_QKE
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, up_QKE: Tensor) -> tuple[Tensor | None, ...]:
+        w_QKE, delta_QKE, a_NE, b_QKN, c_QKN, states_QKNE, begin_KNE = ctx.saved_tensors
+        steps, up_QKE, decays = w_QKE.shape[0], up_QKE.contiguous(), ctx.decays
+        grad_KNE, spare_KNE = torch.zeros_like(begin_KNE), torch.empty_like(begin_KNE)
+        if ctx.chunks.later:
+            for step in reversed(range(steps)):
+                grad_KNE.addcmul_(up_QKE[step][:, None], c_QKN[step][:, :, None])
+                grad_KNE.mul_(decays.at(step, spare_KNE))
+            grad_KNE = ctx.chunks.carried_back(grad_KNE, decays.through(spare_KNE))
+        w_grad, delta_grad, b_grad, c_grad = (torch.empty_like(x) for x in (w_QKE, delta_QKE, b_QKN, c_QKN))
+        a_grad_KNE = torch.zeros_like(begin_KNE)
+        for step in reversed(range(steps)):
+            # That of the state itself.
+            grad_KNE.addcmul_(up_QKE[step][:, None], c_QKN[step][:, :, None])
+            torch.bmm(b_QKN[step][:, None], grad_KNE, out=w_grad[step][:, None])
+            # A batch of matrices times columns is slower than products and sums.
+            torch.sum(torch.mul(grad_KNE, w_QKE[step][:, None], out=spare_KNE), 2, out=b_grad[step])
+            torch.sum(torch.mul(states_QKNE[step], up_QKE[step][:, None], out=spare_KNE), 2, out=c_grad[step])
+            # That of the state before; with it, that of the exponent.
+            grad_KNE.mul_(decays.at(step, spare_KNE))
+            torch.mul(grad_KNE, states_QKNE[step - 1] if step else begin_KNE, out=spare_KNE)
+            a_grad_KNE.addcmul_(spare_KNE, delta_QKE[step][:, None])
+            torch.sum(spare_KNE.mul_(a_NE), 1, out=delta_grad[step])
+        return w_grad, delta_grad, a_grad_KNE.sum(0), b_grad, c_grad, None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decays:
+    """``exp(delta a)`` of a step ``[K, N, E]``, kept for all steps or taken each time."""
+
+    delta_QKE: Tensor
+    a_NE: Tensor
+    kept_QKNE: Tensor | None
+
+    @classmethod
+    def of(cls, delta_QKE: Tensor, a_NE: Tensor, *, keep: bool) -> _Decays:
+        if not keep:
+            return cls(delta_QKE, a_NE, None)
+        kept_QKNE = delta_QKE.new_empty((*delta_QKE.shape[:2], *a_NE.shape))
+        decays = cls(delta_QKE, a_NE, kept_QKNE)
+        for delta_KE, out_KNE in zip(delta_QKE, kept_QKNE):
+            decays._taken(delta_KE, out_KNE)
+        return decays
+
+    def at(self, step: int, spare_KNE: Tensor) -> Tensor:
+        """Of one step; ``spare`` is written over where they are not kept."""
+        return self._taken(self.delta_QKE[step], spare_KNE) if self.kept_QKNE is None else self.kept_QKNE[step]
+
+    def through(self, spare_KNE: Tensor) -> Tensor:
+        """Of a whole chunk."""
+        return self._taken(self.delta_QKE.sum(0), spare_KNE)
+
+    def _taken(self, delta_KE: Tensor, out_KNE: Tensor) -> Tensor:
+        return torch.mul(delta_KE[:, None], self.a_NE, out=out_KNE).exp_()
