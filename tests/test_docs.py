@@ -37,6 +37,7 @@ CARDS = {
     "lightgbm": ("lightgbm",),
     "mtgr": ("mtgr",),
     "sasrec": ("sasrec",),
+    "sigma": ("sigma", "sigma-forward"),
 }
 FAST = "stages.retrieve.epochs=1 stages.rank.epochs=1 stages.retrieve.limit_batches=4 stages.rank.limit_batches=4"
 
