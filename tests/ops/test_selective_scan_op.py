@@ -7,7 +7,7 @@ import torch
 from torch import autograd
 
 from hpgr.core.jagged import offsets_of
-from hpgr.ops.selective_scan import IMPLEMENTATIONS, chunks, selective_scan, selective_step
+from hpgr.ops.selective_scan import IMPLEMENTATIONS, chunks, selective_scan, selective_step, vectorised
 
 LENGTHS = [[0, 1, 7], [5], [3, 0, 0, 2], [], [0], [40, 3, 17], [100]]
 
@@ -49,6 +49,25 @@ def test_vectorised_matches_the_reference_forward_and_backward(lengths, steps, c
         close(mine, theirs)
     with torch.no_grad():
         close(selective_scan(*leaves, offsets), want)
+
+
+@pytest.mark.parametrize("most", [1, 8, 11, 30])
+def test_rows_that_go_in_groups_give_the_same(most, close, monkeypatch):
+    lengths = [0, 7, 1, 0, 9, 3, 0]
+    leaves, offsets = drawn(20), offsets_of(torch.tensor(lengths))
+    want = selective_scan(*leaves, offsets, impl="reference")
+    monkeypatch.setattr(vectorised, "_NUMBERS", most * 12)
+    groups = vectorised._together(offsets.tolist(), most)
+    sizes = offsets[groups].diff()
+    assert sizes.min() > 0
+    assert all(
+        size <= most or lengths[start:stop].count(0) >= stop - start - 1
+        for size, start, stop in zip(sizes.tolist(), groups, groups[1:])
+    )
+    got = selective_scan(*leaves, offsets)
+    close(got, want)
+    for mine, theirs in zip(*(autograd.grad(out.square().sum(), leaves) for out in (got, want))):
+        close(mine, theirs)
 
 
 def test_a_neighbour_changes_no_bit_of_a_user_s_states_or_gradients(monkeypatch):

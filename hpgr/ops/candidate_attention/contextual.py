@@ -57,8 +57,8 @@ def _read(
         visible_bCL = visible_bCL & (gate_bCL > 0)
         gate_bHCJ = F.pad(gate_bCL, (0, 1), value=1.0)[:, None]
     elif reading.boost is not None:
-        *lists, beta_H = reading.boost
-        boost_bHCL = beta_H[:, None, None] * _over_all(*lists, cand_bC, index_bL, start_b)[:, None]
+        rows_CW, gate_CW, beta_H = reading.boost
+        boost_bHCL = beta_H[:, None, None] * _over_all(rows_CW, gate_CW, cand_bC, index_bL, start_b)[:, None]
         gate_bHCJ = F.pad(1 + boost_bHCL, (0, 1), value=1.0)
     visible_bHCJ = F.pad(visible_bCL, (0, 1), value=True)[:, None]
     scores_bHCJ = weighing.in_context(q, scores_bHCJ, visible_bHCJ)

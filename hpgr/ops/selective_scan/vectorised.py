@@ -16,6 +16,11 @@ from torch.autograd.function import once_differentiable
 from hpgr.ops.selective_scan.chunks import Chunks
 
 
+# Numbers of the states of rows that go together. Much larger blocks of memory are not used again by an allocator, and
+# new pages cost as much as the arithmetic.
+_NUMBERS = 1 << 22
+
+
 def selective_scan_vectorised(
     u_TE: Tensor, delta_TE: Tensor, a_EN: Tensor, b_TN: Tensor, c_TN: Tensor, offsets_B1: Tensor
 ) -> Tensor:
@@ -23,12 +28,34 @@ def selective_scan_vectorised(
     if not u_TE.shape[0]:
         return torch.zeros_like(u_TE)
     exact = torch.promote_types(torch.float32, u_TE.dtype)
-    chunks = Chunks.of(offsets_B1, u_TE.shape[0], a_EN.numel())
+    rows = _together(offsets_B1.tolist(), max(1, _NUMBERS // a_EN.numel()))
+    borders = offsets_B1[rows].tolist()
     with torch.autocast(u_TE.device.type, enabled=False):
         u, delta, a_NE, b, c = (x.to(exact) for x in (u_TE, delta_TE, a_EN.T.contiguous(), b_TN, c_TN))
-        delta_QKE = chunks.laid(delta)
-        y_QKE = _Scan.apply(delta_QKE * chunks.laid(u), delta_QKE, a_NE, chunks.laid(b), chunks.laid(c), chunks)
-        return chunks.taken(y_QKE).to(u_TE.dtype)
+        sizes = [stop - start for start, stop in zip(borders, borders[1:])]
+        parts = zip(*(x.split(sizes) for x in (u, delta, b, c)))
+        out = []
+        for first, last, start, part in zip(rows, rows[1:], borders, parts):
+            out.append(_scanned(part, a_NE, offsets_B1[first : last + 1] - start))
+        return torch.cat(out).to(u_TE.dtype)
+
+
+def _together(offsets: list[int], most: int) -> list[int]:
+    """Borders of groups of rows, of ``most`` events each or one row; no group is without events."""
+    borders = [0]
+    for row in range(1, len(offsets) - 1):
+        begun, at, after = offsets[borders[-1]], offsets[row], offsets[row + 1]
+        if begun < at < after and after - begun > most:
+            borders.append(row)
+    return [*borders, len(offsets) - 1]
+
+
+def _scanned(part: tuple[Tensor, ...], a_NE: Tensor, offsets_B1: Tensor) -> Tensor:
+    u_TE, delta_TE, b_TN, c_TN = part
+    chunks = Chunks.of(offsets_B1, u_TE.shape[0], a_NE.numel())
+    delta_QKE = chunks.laid(delta_TE)
+    y_QKE = _Scan.apply(delta_QKE * chunks.laid(u_TE), delta_QKE, a_NE, chunks.laid(b_TN), chunks.laid(c_TN), chunks)
+    return chunks.taken(y_QKE)
 
 
 class _Scan(torch.autograd.Function):
@@ -79,9 +106,9 @@ class _Scan(torch.autograd.Function):
             # That of the state itself.
             grad_KNE.addcmul_(up_QKE[step][:, None], c_QKN[step][:, :, None])
             torch.bmm(b_QKN[step][:, None], grad_KNE, out=w_grad[step][:, None])
-            # A batch of matrices times columns is slower than products and sums.
-            torch.sum(torch.mul(grad_KNE, w_QKE[step][:, None], out=spare_KNE), 2, out=b_grad[step])
-            torch.sum(torch.mul(states_QKNE[step], up_QKE[step][:, None], out=spare_KNE), 2, out=c_grad[step])
+            # A row times a turned matrix costs a seventh of the matrix times a column.
+            torch.bmm(w_QKE[step][:, None], grad_KNE.transpose(1, 2), out=b_grad[step][:, None])
+            torch.bmm(up_QKE[step][:, None], states_QKNE[step].transpose(1, 2), out=c_grad[step][:, None])
             # That of the state before; with it, that of the exponent.
             grad_KNE.mul_(decays.at(step, spare_KNE))
             torch.mul(grad_KNE, states_QKNE[step - 1] if step else begin_KNE, out=spare_KNE)
