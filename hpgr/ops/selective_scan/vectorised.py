@@ -7,6 +7,7 @@ A step works on ``(K, N, E)`` numbers, few enough to stay in a cache, and produc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,7 +15,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hpgr.ops.selective_scan.chunks import Chunks
-
 
 # Numbers of the states of rows that go together. Much larger blocks of memory are not used again by an allocator, and
 # new pages cost as much as the arithmetic.
@@ -29,15 +29,12 @@ def selective_scan_vectorised(
         return torch.zeros_like(u_TE)
     exact = torch.promote_types(torch.float32, u_TE.dtype)
     rows = _together(offsets_B1.tolist(), max(1, _NUMBERS // a_EN.numel()))
-    borders = offsets_B1[rows].tolist()
     with torch.autocast(u_TE.device.type, enabled=False):
         u, delta, a_NE, b, c = (x.to(exact) for x in (u_TE, delta_TE, a_EN.T.contiguous(), b_TN, c_TN))
-        sizes = [stop - start for start, stop in zip(borders, borders[1:])]
+        sizes = offsets_B1[rows].diff().tolist()
         parts = zip(*(x.split(sizes) for x in (u, delta, b, c)))
-        out = []
-        for first, last, start, part in zip(rows, rows[1:], borders, parts):
-            out.append(_scanned(part, a_NE, offsets_B1[first : last + 1] - start))
-        return torch.cat(out).to(u_TE.dtype)
+        own = (offsets_B1[first : last + 1] - offsets_B1[first] for first, last in pairwise(rows))
+        return torch.cat([_scanned(part, a_NE, offsets) for part, offsets in zip(parts, own)]).to(u_TE.dtype)
 
 
 def _together(offsets: list[int], most: int) -> list[int]:
