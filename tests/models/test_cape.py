@@ -151,3 +151,25 @@ def test_it_finds_nothing_in_noise():
     batches, held_out = [guessed(seed, (4, 12)) for seed in range(12)], guessed(99, (4, 12))
     for config in (din(**SMALL), cape_din(**SMALL, max_len=16)):
         assert held_out_auc(config, batches, held_out) == pytest.approx(0.5, abs=0.07)
+
+
+@pytest.mark.parametrize("name", ["cape", "cape-hstu", "cape-din", "hpgr", "hpgr-paper"])
+def test_it_trains_in_bfloat16(name):
+    torch.manual_seed(1)
+    config = MODELS[name](dim=16)
+    if hasattr(config, "ranker"):
+        config = replace(config, ranker=with_layer(config.ranker, context=CONTEXT))
+    frame = config.build(num_items=NUM_ITEMS).eval()
+    history = histories()
+    candidates = offered(history, len(getattr(getattr(config, "ranker", config), "features", ())))
+    labelled = replace(candidates, label=torch.ones(7, 1), weight=torch.ones(7))
+    (stage,) = frame.stages()[-1:]
+    batch = history if stage.batches == "history" else (history, labelled)
+    want = stage.loss(batch, torch_generator(0))["loss"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = stage.loss(batch, torch_generator(0))["loss"]
+        got.backward()
+    torch.testing.assert_close(got.float(), want, rtol=0.02, atol=0.02)
+    tables = [p.grad for n, p in frame.named_parameters() if n.endswith("context.place_PD")]
+    assert tables
+    assert all(grad.isfinite().all() and (grad != 0).any() for grad in tables)

@@ -28,7 +28,7 @@ def read_in_context(reading: Reading, weighing: Weighing) -> Tensor:
             parts.append(read_bHCV.transpose(1, 2)[asked_bc])
             places.append(cand_bc[asked_bc])
     read_CHV = torch.zeros_like(reading.own_v_CHK)
-    return read_CHV.index_copy(0, torch.cat(places), torch.cat(parts)) if parts else read_CHV
+    return read_CHV.index_copy(0, torch.cat(places), torch.cat(parts).to(read_CHV.dtype)) if parts else read_CHV
 
 
 def _read(
