@@ -92,6 +92,11 @@ class SessionTrunk(nn.Module):
         sem: SessionEnhancement.Config | None = None
         fusion: SessionFusion.Config = field(default_factory=SessionFusion.Config)
 
+        @property
+        def causal(self) -> bool:
+            """Whether a token knows nothing of later events: a session's members read each other in both directions."""
+            return self.sem is None
+
         def build(self, *, dim: int) -> SessionTrunk:
             return SessionTrunk(self, dim)
 

@@ -72,11 +72,13 @@ class ScoringRecommender(nn.Module):
         def __post_init__(self) -> None:
             if self.mask_at == "fusion" and self.trunk is None:
                 raise ConfigError("mask_at (fusion) must have a trunk to mask after; give one or mask at the input")
-            if getattr(self.objective, "needs_causal", False) and not getattr(self.encoder, "causal", False):
-                raise ConfigError(
-                    f"encoder ({_owner(self.encoder)}, not causal) must be causal for the objective {_owner(self.objective)}, "
-                    "which asks at every event what follows; take an objective that asks the last state or hides items"
-                )
+            for name, part in (("trunk", self.trunk), ("encoder", self.encoder)):
+                ahead = part is not None and not getattr(part, "causal", False)
+                if ahead and getattr(self.objective, "needs_causal", False):
+                    raise ConfigError(
+                        f"{name} ({_owner(part)}, not causal) must be causal for the objective {_owner(self.objective)}, which "
+                        "asks at every event what follows; take an objective that asks the last state or hides items"
+                    )
 
         def build(self, *, num_items: int) -> ScoringRecommender:
             return ScoringRecommender(self, num_items)

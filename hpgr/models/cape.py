@@ -33,7 +33,7 @@ def cape(
 def cape_hstu(
     *, dim: int = 64, num_layers: int = 2, dropout: float = 0.2, max_len: int = 200
 ) -> ScoringRecommender.Config:
-    """HSTU with such places in the stead of its own."""
+    """HSTU whose places are found from the attention scores, in the stead of its own."""
     context = ContextualPosition.Config(num_positions=max_len)
     layer = HstuLayer.Config(num_heads=2, normaliser=float(max_len), dropout=dropout, context=context)
     encoder = HstuStates.Config(layer=layer, num_layers=num_layers)
@@ -44,7 +44,7 @@ def cape_hstu(
 def cape_din(
     *, dim: int = 64, dropout: float = 0.1, max_len: int = 200, features: tuple[str, ...] = FEATURES
 ) -> RankingRecommender.Config:
-    """DIN, which knows no order, with such places: the article's first backbone."""
+    """DIN, which knows no order, with places found from its attention scores: the article's first backbone."""
     attention = TargetAttention.Config(context=ContextualPosition.Config(num_positions=max_len))
     return RankingRecommender.Config(
         items=IdEmbedding.Config(dim=dim, std=dim**-0.5),

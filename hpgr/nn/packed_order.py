@@ -12,6 +12,7 @@ def packed_order(offsets: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
 
     ``by_length_S``: that order of the pieces, none of which may be empty; ``sizes``: events of each step, on the CPU.
 
+    >>> import torch
     >>> [x.tolist() for x in packed_order(torch.tensor([0, 1, 4]), 4)]
     [[1, 0, 2, 3], [1, 0], [2, 1, 1]]
     """

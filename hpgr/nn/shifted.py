@@ -10,6 +10,7 @@ from hpgr.core.jagged import position_in_row, row_of
 def shifted(x_TD: Tensor, offsets: Tensor, back: int) -> Tensor:
     """``[T, D]``: the event ``back`` places before each one, after it where negative; zero beyond the row.
 
+    >>> import torch
     >>> shifted(torch.tensor([[1], [2], [3]]), torch.tensor([0, 1, 3]), 1).flatten().tolist()
     [0, 0, 2]
     """

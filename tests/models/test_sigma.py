@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
 from hpgr.core.seeds import torch_generator
+from hpgr.encoders.session import SessionEnhancement, SessionTrunk
 from hpgr.models.sigma import sigma, sigma_forward
+from hpgr.nn.transformer_layer import TransformerLayer
 from hpgr.objectives.last_item import LastItem
 from hpgr.objectives.next_item import NextItem
 
@@ -83,6 +85,15 @@ def test_an_objective_that_asks_at_every_event_is_refused(parts):
         ConfigError, match=r"encoder \(SigmaEncoder, not causal\) must be causal for the objective NextItem"
     ):
         replace(config, objective=NextItem.Config())
+
+
+def test_a_trunk_that_looks_ahead_is_refused_too():
+    trunk = SessionTrunk.Config(sem=SessionEnhancement.Config(layer=TransformerLayer.Config(ffn_dim=8), causal=True))
+    with pytest.raises(
+        ConfigError, match=r"trunk \(SessionTrunk, not causal\) must be causal for the objective NextItem"
+    ):
+        replace(sigma_forward(dim=8), trunk=trunk)
+    assert replace(sigma_forward(dim=8), trunk=SessionTrunk.Config()).build(num_items=NUM_ITEMS)
 
 
 def test_what_is_causal_may_be_asked_at_every_event_or_at_the_last():
