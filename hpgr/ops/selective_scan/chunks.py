@@ -14,14 +14,16 @@ _SHORTEST = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunks:
-    """``index_QK`` int64: the event at step ``q`` of chunk ``k``, ``T`` where a chunk has ended; a row's chunks lie in order.
+    """``index_QK`` int64: the event at step ``q`` of chunk ``k``, the longest chunks first; ``T`` where a chunk has ended.
 
-    ``later``: the chunks that are the second of their row, the third, …; each follows the one before it in ``k``.
+    ``active``: how many chunks have an event at each step. ``later``: the chunks that are the second of their row, the
+    third, …, each with those that they follow.
     """
 
     index_QK: Tensor
     size: int
-    later: tuple[Tensor, ...]
+    active: tuple[int, ...]
+    later: tuple[tuple[Tensor, Tensor], ...]
 
     @classmethod
     def of(cls, offsets_B1: Tensor, size: int, numbers: int) -> Chunks:
@@ -30,12 +32,16 @@ class Chunks:
         steps = _steps(lengths, numbers)
         counts_B = (lengths + steps - 1) // steps
         row_K = torch.repeat_interleave(torch.arange(lengths.shape[0], device=lengths.device), counts_B)
-        first_B = counts_B.cumsum(0) - counts_B
-        rank_K = torch.arange(row_K.shape[0], device=lengths.device) - first_B[row_K]
-        place_QK = torch.arange(steps, device=lengths.device)[:, None] + rank_K * steps
-        index_QK = (offsets_B1[row_K] + place_QK).masked_fill(place_QK >= lengths[row_K], size)
-        ranks = range(1, int(counts_B.max()))
-        return cls(index_QK, size, tuple((rank_K == rank).nonzero().squeeze(1) for rank in ranks))
+        rank_K = torch.arange(row_K.shape[0], device=lengths.device) - (counts_B.cumsum(0) - counts_B)[row_K]
+        length_K = (lengths[row_K] - rank_K * steps).clamp(max=steps)
+        order_K = length_K.argsort(descending=True, stable=True)
+        follows_K = order_K.argsort()[order_K - 1]
+        row_K, rank_K, length_K = row_K[order_K], rank_K[order_K], length_K[order_K]
+        step_Q1 = torch.arange(steps, device=lengths.device)[:, None]
+        index_QK = (offsets_B1[row_K] + rank_K * steps + step_Q1).masked_fill(step_Q1 >= length_K, size)
+        ranks = ((rank_K == rank).nonzero().squeeze(1) for rank in range(1, int(counts_B.max())))
+        later = tuple((rows, follows_K[rows]) for rows in ranks)
+        return cls(index_QK, size, tuple((step_Q1 < length_K).sum(1).tolist()), later)
 
     def laid(self, x_TD: Tensor) -> Tensor:
         """``[Q, K, D]``, zero where a chunk has ended."""
@@ -50,29 +56,26 @@ class Chunks:
     def carried(self, own_KNE: Tensor, fading_KNE: Tensor) -> Tensor:
         """``[K, N, E]``: what chunks begin with, from what each gives to the next by itself and how much passes through."""
         begin_KNE = torch.zeros_like(own_KNE)
-        for rows in self.later:
-            before = rows - 1
+        for rows, before in self.later:
             begin_KNE[rows] = own_KNE[before].addcmul_(fading_KNE[before], begin_KNE[before])
         return begin_KNE
 
     def carried_back(self, own_KNE: Tensor, fading_KNE: Tensor) -> Tensor:
         """The same from the last chunk of a row to its first."""
         end_KNE = torch.zeros_like(own_KNE)
-        for rows in reversed(self.later):
-            end_KNE[rows - 1] = own_KNE[rows].addcmul_(fading_KNE[rows], end_KNE[rows])
+        for rows, before in reversed(self.later):
+            end_KNE[before] = own_KNE[rows].addcmul_(fading_KNE[rows], end_KNE[rows])
         return end_KNE
 
 
 def _steps(lengths: Tensor, numbers: int) -> int:
     """Steps of a chunk, by the cost of calls and numbers; two passes where rows are cut."""
-    longest = int(lengths.max())
+    longest, all_numbers = int(lengths.max()), int(lengths.sum()) * numbers
     choices = [longest]
     while _SHORTEST << len(choices) - 1 < longest:
         choices.append(_SHORTEST << len(choices) - 1)
     costs = {}
     for steps in choices:
-        counts_B = (lengths + steps - 1) // steps
-        crossings = int(counts_B.max()) - 1
-        each = _CALL + int(counts_B.sum()) * numbers
-        costs[steps] = steps * each * (2 if crossings else 1) + 2 * crossings * _CALL
+        crossings = (longest - 1) // steps
+        costs[steps] = (steps * _CALL + all_numbers) * (2 if crossings else 1) + 2 * crossings * _CALL
     return min(costs, key=lambda steps: costs[steps])

@@ -1,7 +1,7 @@
 """``selective_scan`` by steps that all chunks take together, with a backward of its own.
 
 Where rows are cut, a first pass tells what each chunk hands to the next if it begins with nothing; the second begins right.
-A step works on ``(K, N, E)`` numbers, few enough to stay in a cache, and products of one or two of its dimensions only.
+A step works on ``(k, N, E)`` numbers, few enough to stay in a cache, and products of one or two of its dimensions only.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _scanned(part: tuple[Tensor, ...], a_NE: Tensor, offsets_B1: Tensor) -> Tens
 
 
 class _Scan(torch.autograd.Function):
-    """``w = delta u`` and the rest, laid in chunks; their steps."""
+    """``w = delta u`` and the rest, laid in chunks; their steps. A step works on the ``k`` chunks that have not ended."""
 
     @staticmethod
     def forward(
@@ -68,19 +68,20 @@ class _Scan(torch.autograd.Function):
         decays = _Decays.of(delta_QKE, a_NE, keep=bool(chunks.later))
         if chunks.later:
             state_KNE = torch.zeros_like(begin_KNE)
-            for step in range(steps):
-                state_KNE.mul_(decays.at(step, spare_KNE)).addcmul_(w_QKE[step][:, None], b_QKN[step][:, :, None])
+            for step, k in enumerate(chunks.active):
+                state_KNE[:k].mul_(decays.at(step, spare_KNE[:k]))
+                state_KNE[:k].addcmul_(w_QKE[step, :k, None], b_QKN[step, :k, :, None])
             begin_KNE = chunks.carried(state_KNE, decays.through(spare_KNE))
-        y_QKE = torch.empty_like(w_QKE)
+        y_QKE = torch.zeros_like(w_QKE)
         # Without gradients one state is written over and over.
         kept = steps if any(ctx.needs_input_grad) else 1
         states_QKNE = w_QKE.new_empty((kept, *begin_KNE.shape))
         before_KNE = begin_KNE
-        for step in range(steps):
-            state_KNE = states_QKNE[step % kept]
-            torch.mul(before_KNE, decays.at(step, spare_KNE), out=state_KNE)
-            state_KNE.addcmul_(w_QKE[step][:, None], b_QKN[step][:, :, None])
-            torch.bmm(c_QKN[step][:, None], state_KNE, out=y_QKE[step][:, None])
+        for step, k in enumerate(chunks.active):
+            state_KNE = states_QKNE[step % kept][:k]
+            torch.mul(before_KNE[:k], decays.at(step, spare_KNE[:k]), out=state_KNE)
+            state_KNE.addcmul_(w_QKE[step, :k, None], b_QKN[step, :k, :, None])
+            torch.bmm(c_QKN[step, :k, None], state_KNE, out=y_QKE[step, :k, None])
             before_KNE = state_KNE
         ctx.chunks, ctx.decays = chunks, decays
         ctx.save_for_backward(w_QKE, delta_QKE, a_NE, b_QKN, c_QKN, states_QKNE, begin_KNE)
@@ -90,27 +91,28 @@ class _Scan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, up_QKE: Tensor) -> tuple[Tensor | None, ...]:
         w_QKE, delta_QKE, a_NE, b_QKN, c_QKN, states_QKNE, begin_KNE = ctx.saved_tensors
-        steps, up_QKE, decays = w_QKE.shape[0], up_QKE.contiguous(), ctx.decays
+        up_QKE, decays, backwards = up_QKE.contiguous(), ctx.decays, list(enumerate(ctx.chunks.active))[::-1]
         grad_KNE, spare_KNE = torch.zeros_like(begin_KNE), torch.empty_like(begin_KNE)
         if ctx.chunks.later:
-            for step in reversed(range(steps)):
-                grad_KNE.addcmul_(up_QKE[step][:, None], c_QKN[step][:, :, None])
-                grad_KNE.mul_(decays.at(step, spare_KNE))
+            for step, k in backwards:
+                grad_KNE[:k].addcmul_(up_QKE[step, :k, None], c_QKN[step, :k, :, None])
+                grad_KNE[:k].mul_(decays.at(step, spare_KNE[:k]))
             grad_KNE = ctx.chunks.carried_back(grad_KNE, decays.through(spare_KNE))
-        w_grad, delta_grad, b_grad, c_grad = (torch.empty_like(x) for x in (w_QKE, delta_QKE, b_QKN, c_QKN))
+        w_grad, delta_grad, b_grad, c_grad = (torch.zeros_like(x) for x in (w_QKE, delta_QKE, b_QKN, c_QKN))
         a_grad_KNE = torch.zeros_like(begin_KNE)
-        for step in reversed(range(steps)):
+        for step, k in backwards:
             # That of the state itself.
-            grad_KNE.addcmul_(up_QKE[step][:, None], c_QKN[step][:, :, None])
-            torch.bmm(b_QKN[step][:, None], grad_KNE, out=w_grad[step][:, None])
+            grad, spare = grad_KNE[:k], spare_KNE[:k]
+            grad.addcmul_(up_QKE[step, :k, None], c_QKN[step, :k, :, None])
+            torch.bmm(b_QKN[step, :k, None], grad, out=w_grad[step, :k, None])
             # A row times a turned matrix costs a seventh of the matrix times a column.
-            torch.bmm(w_QKE[step][:, None], grad_KNE.transpose(1, 2), out=b_grad[step][:, None])
-            torch.bmm(up_QKE[step][:, None], states_QKNE[step].transpose(1, 2), out=c_grad[step][:, None])
+            torch.bmm(w_QKE[step, :k, None], grad.transpose(1, 2), out=b_grad[step, :k, None])
+            torch.bmm(up_QKE[step, :k, None], states_QKNE[step, :k].transpose(1, 2), out=c_grad[step, :k, None])
             # That of the state before; with it, that of the exponent.
-            grad_KNE.mul_(decays.at(step, spare_KNE))
-            torch.mul(grad_KNE, states_QKNE[step - 1] if step else begin_KNE, out=spare_KNE)
-            a_grad_KNE.addcmul_(spare_KNE, delta_QKE[step][:, None])
-            torch.sum(spare_KNE.mul_(a_NE), 1, out=delta_grad[step])
+            grad.mul_(decays.at(step, spare))
+            torch.mul(grad, states_QKNE[step - 1, :k] if step else begin_KNE, out=spare)
+            a_grad_KNE[:k].addcmul_(spare, delta_QKE[step, :k, None])
+            torch.sum(spare.mul_(a_NE), 1, out=delta_grad[step, :k])
         return w_grad, delta_grad, a_grad_KNE.sum(0), b_grad, c_grad, None
 
 
@@ -133,8 +135,9 @@ class _Decays:
         return decays
 
     def at(self, step: int, spare_KNE: Tensor) -> Tensor:
-        """Of one step; ``spare`` is written over where they are not kept."""
-        return self._taken(self.delta_QKE[step], spare_KNE) if self.kept_QKNE is None else self.kept_QKNE[step]
+        """Of one step, as many as ``spare`` holds, which is written over where they are not kept."""
+        k = spare_KNE.shape[0]
+        return self._taken(self.delta_QKE[step, :k], spare_KNE) if self.kept_QKNE is None else self.kept_QKNE[step, :k]
 
     def through(self, spare_KNE: Tensor) -> Tensor:
         """Of a whole chunk."""
