@@ -87,6 +87,19 @@ def test_an_objective_that_asks_at_every_event_is_refused(parts):
         replace(config, objective=NextItem.Config())
 
 
+def test_asked_at_every_event_all_the_same_its_states_have_read_their_answers():
+    """What the refusal keeps out: the leak is real, and seen by another answer in the same place."""
+    torch.manual_seed(1)
+    frame = sigma(dim=8).build(num_items=NUM_ITEMS).eval()
+    row, other = list(range(9)), [*range(5), 30, *range(6, 9)]
+    for objective, leaks in ((NextItem.Config().build(), True), (LastItem.Config(num_prefixes=None).build(), False)):
+        tasks = [objective.training_task(History.from_lists([one]), torch_generator(1)) for one in (row, other)]
+        (asked,) = (tasks[0].target_N != tasks[1].target_N).nonzero(as_tuple=True)
+        states = [frame.states(task.history).values[task.read_N[asked]] for task in tasks]
+        assert asked.tolist() == [4]
+        assert torch.equal(*states) != leaks
+
+
 def test_a_trunk_that_looks_ahead_is_refused_too():
     trunk = SessionTrunk.Config(sem=SessionEnhancement.Config(layer=TransformerLayer.Config(ffn_dim=8), causal=True))
     with pytest.raises(
