@@ -12,7 +12,10 @@ from hpgr.core.jagged import Jagged
 
 
 class Encoder(Protocol):
-    """``(T, D)`` in, ``(T, D)`` out, same offsets; sees the history's times and sessions, never its items."""
+    """``(T, D)`` in, ``(T, D)`` out, same offsets; sees the history's times and sessions, never its items.
+
+    Its config says by ``causal`` whether a state knows nothing of later events; silence means that it may.
+    """
 
     def __call__(self, x: Jagged, history: History) -> Jagged: ...
 

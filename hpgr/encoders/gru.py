@@ -14,7 +14,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
-from hpgr.core.jagged import Jagged, position_in_row, row_of
+from hpgr.core.jagged import Jagged
+from hpgr.nn.packed_order import packed_order
 
 
 class GruEncoder(nn.Module):
@@ -138,16 +139,3 @@ class GruEncoder(nn.Module):
         missing = int(lane_B.max()) + 1 - self._lanes_MLD.shape[0]
         if missing > 0:
             self._lanes_MLD = torch.cat([self._lanes_MLD, like.new_zeros((missing, *like.shape[1:]))])
-
-
-def packed_order(offsets: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """``(event_P, by_length_S, sizes)``: first events of all pieces, second ones, …; in each step the longest piece first.
-
-    ``by_length_S``: that order of the pieces, none of which may be empty; ``sizes``: events of each step, on the CPU.
-
-    >>> [x.tolist() for x in packed_order(torch.tensor([0, 1, 4]), 4)]
-    [[1, 0, 2, 3], [1, 0], [2, 1, 1]]
-    """
-    by_length_S, place_T = offsets.diff().argsort(descending=True, stable=True), position_in_row(offsets, size)
-    rank_T = by_length_S.argsort()[row_of(offsets, size)]
-    return (place_T * by_length_S.shape[0] + rank_T).argsort(), by_length_S, place_T.bincount().cpu()

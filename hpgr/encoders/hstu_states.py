@@ -90,6 +90,7 @@ class HstuStates(nn.Module):
             normaliser=layer.normaliser if pointwise else None,
             scale=layer.scale if pointwise else q.shape[-1] ** -0.5,
             bias=bias,
+            context=layer.context,
         )
         return layer.finish(read, u, x.values)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged, position_in_row
+from hpgr.nn.contextual_position import ContextualPosition
 from hpgr.nn.feed_forward import FeedForward, FeedForwardKind
 from hpgr.nn.newest_rows import NewestRows
 from hpgr.nn.norm import NormKind, check_norm, norm_layer
@@ -33,7 +34,7 @@ class TransformerLayer(nn.Module):
 
         ``dropout`` acts inside the feed-forward part and on what each branch adds; ``residual_dropout``, where given,
         on the latter in its stead. ``gated``: what a branch adds is multiplied by ``σ(W x + b)`` of the row it is added
-        to; with ``pre`` only. ``rotary`` turns queries and keys by their places.
+        to; with ``pre`` only. ``rotary`` turns queries and keys by their places; ``context`` finds places from the scores.
         """
 
         ffn_dim: int
@@ -46,6 +47,7 @@ class TransformerLayer(nn.Module):
         out_proj: bool = True
         gated: bool = False
         rotary: Rotary | None = None
+        context: ContextualPosition.Config | None = None
         eps: float = 1e-8
 
         def __post_init__(self) -> None:
@@ -82,6 +84,7 @@ class TransformerLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout if config.residual_dropout is None else config.residual_dropout)
         self.attention_gate = nn.Linear(dim, dim) if config.gated else None
         self.feed_forward_gate = nn.Linear(dim, dim) if config.gated else None
+        self.context = config.context.build(head_dim=dim // config.num_heads) if config.context else None
 
     def forward(self, x: Jagged, rule: MaskRule, bias: PairBias | None = None) -> Jagged:
         """Rows of ``x`` see what ``rule`` shows them; ``bias`` is added to the scores of each pair."""
@@ -91,7 +94,17 @@ class TransformerLayer(nn.Module):
             place_T = position_in_row(x.offsets, q_THK.shape[0])
             q_THK, k_THK = (self.config.rotary.turned(x_THK, place_T) for x_THK in (q_THK, k_THK))
         scale = q_THK.shape[-1] ** -0.5
-        read_THK = attention(q_THK, k_THK, v_THK, x.offsets, weights="softmax", rule=rule, scale=scale, bias=bias)
+        read_THK = attention(
+            q_THK,
+            k_THK,
+            v_THK,
+            x.offsets,
+            weights="softmax",
+            rule=rule,
+            scale=scale,
+            bias=bias,
+            context=self.context,
+        )
         return x.with_values(self._finished(x.values, query_TD, read_THK))
 
     def newest(self, x: Jagged, rows: NewestRows, bias: PairBias | None = None) -> Tensor:
@@ -114,6 +127,7 @@ class TransformerLayer(nn.Module):
             weights="softmax",
             scale=q_NHK.shape[-1] ** -0.5,
             bias=bias,
+            context=self.context,
         )
         return self._finished(x.values[rows.last_N], query_ND, read_NHK)
 

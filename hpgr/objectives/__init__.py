@@ -58,7 +58,10 @@ class Task:
 
 
 class Objective(Protocol):
-    """Makes tasks from histories and a cost from states."""
+    """Makes tasks from histories and a cost from states.
+
+    A config with ``needs_causal`` asks a state about an event that a state which looks ahead has read.
+    """
 
     def training_task(self, history: History, generator: torch.Generator) -> Task:
         """What to hide and what to predict in a training batch."""

@@ -10,6 +10,7 @@ from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.encoders.attention import AttentionEncoder
 from hpgr.encoders.transformed import TransformedEncoder
+from hpgr.nn.contextual_position import ContextualPosition
 from hpgr.nn.norm import norm_layer
 from hpgr.nn.relative_bias import RelativeBias
 from hpgr.nn.rotary import Rotary
@@ -41,6 +42,16 @@ def test_the_newest_states_are_those_of_the_whole(norm, causal, rotary, bias, cl
     for parameter in encoder.parameters():
         nn.init.normal_(parameter, std=0.5)
     history = History.from_lists([[1] * n for n in (0, 1, 7, 0, 3)], now_ms=[10**5] * 5)
+    x = history.jagged(torch.randn(11, 8))
+    close(encoder.newest(x, history), encoder(x, history).values[[0, 7, 10]])
+
+
+def test_the_newest_states_are_those_of_the_whole_where_places_come_from_scores(close):
+    layer = replace(LAYER, context=ContextualPosition.Config())
+    encoder = AttentionEncoder.Config(layer=layer, num_layers=2).build(dim=8).eval()
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    history = History.from_lists([[1] * n for n in (0, 1, 7, 3)])
     x = history.jagged(torch.randn(11, 8))
     close(encoder.newest(x, history), encoder(x, history).values[[0, 7, 10]])
 

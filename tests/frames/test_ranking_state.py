@@ -13,6 +13,7 @@ from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError, DataError, UnsupportedError
 from hpgr.frames.ranking_state import Event, RankingState
 from hpgr.frames.registry import MODELS
+from hpgr.nn.contextual_position import ContextualPosition
 from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.session_rows import SessionRows
 
@@ -28,6 +29,10 @@ CONFIGS = {
         BARE, encoder=replace(BARE.encoder, rows=SessionRows(own=4, recent=2, sessions=2, per_session=2))
     ),
     "actions": replace(BARE, num_actions=3),
+    "contextual": replace(
+        LIVE, encoder=replace(LIVE.encoder, layer=replace(LIVE.encoder.layer, context=ContextualPosition.Config()))
+    ),
+    "cape-din": MODELS["cape-din"](),
 }
 
 
@@ -86,7 +91,7 @@ def test_a_state_grown_by_events_is_the_state_of_the_whole_history(name, seed, b
             close(tensor, whole[part])
 
 
-@pytest.mark.parametrize("name", ["hpgr", "hpgr-paper", "hpgr-live", "hstu-ranker"])
+@pytest.mark.parametrize("name", ["hpgr", "hpgr-paper", "hpgr-live", "hstu-ranker", "din", "cape-din"])
 def test_cached_scores_are_the_logits_whatever_the_micro_batch(name, close):
     frame = MODELS[name]()
     module, history = ranker(getattr(frame, "ranker", frame)), history_of(stream(3, 17))
