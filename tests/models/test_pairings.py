@@ -126,7 +126,7 @@ PAIRINGS = scoring_pairings()
 REFUSED = {
     "needs causal": r"^(trunk|encoder) \(\w+, which reads later events\) must be causal under NextItem: it would read what it is "
     "to predict; take a causal one, or MaskedItem$",
-    "adapter hides": r"^objective \(MaskedItem\) must tell all events before its predictions under FewShot, which learns from "
+    "adapter hides": r"^objective \((MaskedItem|LastItem)\) must tell all events before its predictions under FewShot, which learns from "
     "them, and take weights; take NextItem$",
     "adapter weighs": r"^cost \(\w+\) must tell what each prediction costs under FewShot, which weighs them; take MarginRanking$",
 }
