@@ -8,8 +8,9 @@ attention weights; it acts on what attention has read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from hpgr.nn.feed_forward import FeedForward, FeedForwardKind
 from hpgr.nn.norm import NormKind, check_norm, norm_layer
 from hpgr.nn.rotary import Rotary
 from hpgr.ops.attention import MaskRule, PairBias, attention
+
+Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries, keys and values ``[T, H, K]`` to what the queries read ``[T, H, K]``."""
 
 
 class TransformerLayer(nn.Module):
@@ -72,6 +76,7 @@ class TransformerLayer(nn.Module):
     def __init__(self, config: Config, dim: int) -> None:
         super().__init__()
         self.config = config
+        self.scale = (dim // config.num_heads) ** -0.5
         self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
         self.out = nn.Linear(dim, dim) if config.out_proj else None
         self.attention_norm = norm_layer(config.norm_kind, dim, eps=config.eps)
@@ -83,31 +88,41 @@ class TransformerLayer(nn.Module):
 
     def forward(self, x: Jagged, rule: MaskRule, bias: PairBias | None = None) -> Jagged:
         """Rows of ``x`` see what ``rule`` shows them; ``bias`` is added to the scores of each pair."""
-        x_TD, seen = x.values, (rule, bias)
+        return x.with_values(self.around(x.values, self.attending(x, rule, bias), self.places(x)))
+
+    def around(self, x_TD: Tensor, attend: Attend, place_T: Tensor | None = None) -> Tensor:
+        """The layer without its attention: ``attend`` says what rows read. ``place_T`` int64, for rotary positions."""
         if self.config.norm == "pre":
             normed_TD = self.attention_norm(x_TD)
-            x_TD = x_TD + _through(self.attention_gate, x_TD, self._read(normed_TD, normed_TD, x.offsets, *seen))
+            x_TD = x_TD + _through(self.attention_gate, x_TD, self._read(normed_TD, normed_TD, attend, place_T))
             fed_TD = self.dropout(self.feed_forward(self.feed_forward_norm(x_TD)))
-            x_TD = x_TD + _through(self.feed_forward_gate, x_TD, fed_TD)
-        elif self.config.norm == "post":
-            x_TD = self.attention_norm(x_TD + self._read(x_TD, x_TD, x.offsets, *seen))
-            x_TD = self.feed_forward_norm(x_TD + self.dropout(self.feed_forward(x_TD)))
-        else:
-            normed_TD = self.attention_norm(x_TD)
-            x_TD = self.feed_forward_norm(normed_TD + self._read(normed_TD, x_TD, x.offsets, *seen))
-            x_TD = x_TD + self.dropout(self.feed_forward(x_TD))
-        return x.with_values(x_TD)
+            return x_TD + _through(self.feed_forward_gate, x_TD, fed_TD)
+        if self.config.norm == "post":
+            x_TD = self.attention_norm(x_TD + self._read(x_TD, x_TD, attend, place_T))
+            return self.feed_forward_norm(x_TD + self.dropout(self.feed_forward(x_TD)))
+        normed_TD = self.attention_norm(x_TD)
+        x_TD = self.feed_forward_norm(normed_TD + self._read(normed_TD, x_TD, attend, place_T))
+        return x_TD + self.dropout(self.feed_forward(x_TD))
 
-    def _read(self, query_TD: Tensor, key_TD: Tensor, offsets: Tensor, rule: MaskRule, bias: PairBias | None) -> Tensor:
+    def attending(self, x: Jagged, rule: MaskRule, bias: PairBias | None = None) -> Attend:
+        """Attention of the rows of ``x`` to one another."""
+
+        def attend(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor) -> Tensor:
+            return attention(q_THK, k_THK, v_THK, x.offsets, weights="softmax", rule=rule, scale=self.scale, bias=bias)
+
+        return attend
+
+    def places(self, x: Jagged) -> Tensor | None:
+        """``[T]``: where rows stand, if the layer asks."""
+        return None if self.config.rotary is None else position_in_row(x.offsets, x.values.shape[0])
+
+    def _read(self, query_TD: Tensor, key_TD: Tensor, attend: Attend, place_T: Tensor | None) -> Tensor:
         heads = (self.config.num_heads, -1)
         q_THK = self.query(query_TD).unflatten(-1, heads)
         k_THK, v_THK = self.key(key_TD).unflatten(-1, heads), self.value(key_TD).unflatten(-1, heads)
-        if self.config.rotary is not None:
-            place_T = position_in_row(offsets, q_THK.shape[0])
+        if self.config.rotary is not None and place_T is not None:
             q_THK, k_THK = (self.config.rotary.turned(x_THK, place_T) for x_THK in (q_THK, k_THK))
-        scale = q_THK.shape[-1] ** -0.5
-        read_THK = attention(q_THK, k_THK, v_THK, offsets, weights="softmax", rule=rule, scale=scale, bias=bias)
-        read_TD = read_THK.flatten(1)
+        read_TD = attend(q_THK, k_THK, v_THK).flatten(1)
         return self.dropout(read_TD if self.out is None else self.out(read_TD))
 
 
