@@ -34,6 +34,7 @@ CARDS = {
     "hstu": ("hstu", "hstu-large", "hstu-ranker"),
     "lightgbm": ("lightgbm",),
     "mtgr": ("mtgr",),
+    "rearec": ("rearec", "rearec-ensemble"),
     "sasrec": ("sasrec",),
 }
 FAST = "stages.retrieve.epochs=1 stages.rank.epochs=1 stages.retrieve.limit_batches=4 stages.rank.limit_batches=4"

@@ -45,6 +45,14 @@ def why_not_followed(encoder: Any) -> str | None:
     return why
 
 
+class AskedEncoder(Encoder, Protocol):
+    """An encoder that is told which events are read, and may give each several states; the cost's ``answer`` makes one of them."""
+
+    def states_at(self, x: Jagged, history: History, rows_N: Tensor) -> Tensor:
+        """``[N, ..., D]``: the states of the events ``rows_N``, in any order."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signal:
     """What preference selection compares: vectors of the pre-trained space and the candidates it cannot place.

@@ -101,6 +101,10 @@ class ScoringRecommender(nn.Module):
 
     def states(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
         """``(T, D)``: the encoder's states; ``hidden_T`` bool marks events whose item is replaced by the mask vector."""
+        return self.encoder(self.tokens(history, hidden_T), history)
+
+    def tokens(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
+        """``(T, D)``: what the encoder reads."""
         x_TD = self.items(history.item_idx)
         if hidden_T is not None and self.config.mask_at == "input":
             x_TD = torch.where(hidden_T[:, None], self.mask_D, x_TD)
@@ -110,7 +114,7 @@ class ScoringRecommender(nn.Module):
             if hidden_T is not None and self.config.mask_at == "fusion":
                 blank_TD = self.mask_D + self.trunk.places(history)
                 x = x.with_values(torch.where(hidden_T[:, None], blank_TD, x.values))
-        return self.encoder(x, history)
+        return x
 
     def loss(self, history: History, generator: torch.Generator) -> dict[str, Tensor]:
         """``{"loss": mean over predictions, ...monitors}`` of a training batch."""
@@ -121,7 +125,8 @@ class ScoringRecommender(nn.Module):
     def query(self, history: History) -> Tensor:
         """``[B, D]``: the state that answers "what comes at ``now_ms``?"; zero where a next-item model has no history."""
         task = self.objective.request_task(history)
-        states_BD = self._read(task)
+        states, answer = self._read(task), getattr(self.objective.cost, "answer", None)
+        states_BD = states if answer is None else answer(states)
         return states_BD.masked_fill((task.read_N < 0)[:, None], 0.0)
 
     def scores(self, history: History) -> Tensor:
@@ -169,10 +174,13 @@ class ScoringRecommender(nn.Module):
         return (TrainableStage(name="retrieve", module=self, loss=self.loss, batches="history"),)
 
     def _read(self, task: Task) -> Tensor:
-        states = self.states(task.history, task.hidden_T)
-        if states.values.shape[0] == 0:
-            return states.values.new_zeros((task.read_N.shape[0], self.items.dim))
-        return states.values[task.read_N.clamp(min=0)]
+        if task.history.num_events == 0:
+            return self.mask_D.new_zeros((task.read_N.shape[0], self.items.dim))
+        x, rows_N = self.tokens(task.history, task.hidden_T), task.read_N.clamp(min=0)
+        if hasattr(self.encoder, "states_at"):
+            states: Tensor = self.encoder.states_at(x, task.history, rows_N)
+            return states
+        return self.encoder(x, task.history).values[rows_N]
 
 
 def monitors_of(module: nn.Module) -> dict[str, Tensor]:
