@@ -117,9 +117,9 @@ class ScoringRecommender(nn.Module):
 
     def states(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
         """``(T, D)``: the encoder's states; ``hidden_T`` bool marks events whose item is replaced by the mask vector."""
-        return self.encoder(self._tokens(history, hidden_T), history)
+        return self.encoder(self.tokens(history, hidden_T), history)
 
-    def _tokens(self, history: History, hidden_T: Tensor | None) -> Jagged:
+    def tokens(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
         """``(T, D)``: what the encoder reads."""
         x_TD = self.items(history.item_idx)
         if self.actions is not None:
@@ -152,7 +152,13 @@ class ScoringRecommender(nn.Module):
     def query(self, history: History) -> Tensor:
         """``[B, D]``: the state that answers "what comes at ``now_ms``?"; zero where a next-item model has no history."""
         task = self.objective.request_task(history)
-        states_BD = self._adapted(self._newest(task) if self._asks_newest(task) else self._encoded(task), task)
+        if self._asks_newest(task):
+            states = self._newest(task)
+        else:
+            states = self._encoded(task)
+            answer = getattr(self.objective.cost, "answer", None)
+            states = states if answer is None else answer(states)
+        states_BD = self._adapted(states, task)
         return states_BD.masked_fill((task.read_N < 0)[:, None], 0.0)
 
     def scores(self, history: History) -> Tensor:
@@ -225,7 +231,7 @@ class ScoringRecommender(nn.Module):
 
     def _newest(self, task: Task) -> Tensor:
         filled_B = task.history.lengths > 0
-        newest_ND = self.encoder.newest(self._tokens(task.history, task.hidden_T), task.history)
+        newest_ND = self.encoder.newest(self.tokens(task.history, task.hidden_T), task.history)
         return newest_ND.new_zeros((len(filled_B), self.items.dim)).masked_scatter(filled_B[:, None], newest_ND)
 
     def _read(self, task: Task) -> Tensor:
@@ -235,10 +241,13 @@ class ScoringRecommender(nn.Module):
         return states_ND if self.adapter is None else self.adapter(states_ND, task, self.items).state_ND
 
     def _encoded(self, task: Task) -> Tensor:
-        states = self.states(task.history, task.hidden_T)
-        if states.values.shape[0] == 0:
-            return states.values.new_zeros((task.read_N.shape[0], self.items.dim))
-        return states.values[task.read_N.clamp(min=0)]
+        if task.history.num_events == 0:
+            return self.mask_D.new_zeros((task.read_N.shape[0], self.items.dim))
+        x, rows_N = self.tokens(task.history, task.hidden_T), task.read_N.clamp(min=0)
+        if hasattr(self.encoder, "states_at"):
+            states: Tensor = self.encoder.states_at(x, task.history, rows_N)
+            return states
+        return self.encoder(x, task.history).values[rows_N]
 
 
 def monitors_of(module: nn.Module) -> dict[str, Tensor]:

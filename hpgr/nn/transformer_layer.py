@@ -8,8 +8,9 @@ attention weights; it acts on what attention has read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ from hpgr.nn.norm import NormKind, check_norm, norm_layer
 from hpgr.nn.rotary import Rotary
 from hpgr.ops.attention import MaskRule, PairBias, attention
 from hpgr.ops.candidate_attention import candidate_attention
+
+Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries, keys and values ``[T, H, K]`` to what the queries read ``[T, H, K]``."""
 
 
 class TransformerLayer(nn.Module):
@@ -76,6 +80,7 @@ class TransformerLayer(nn.Module):
     def __init__(self, config: Config, dim: int) -> None:
         super().__init__()
         self.config = config
+        self.scale = (dim // config.num_heads) ** -0.5
         self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
         self.out = nn.Linear(dim, dim) if config.out_proj else None
         self.attention_norm = norm_layer(config.norm_kind, dim, eps=config.eps)
@@ -88,24 +93,37 @@ class TransformerLayer(nn.Module):
 
     def forward(self, x: Jagged, rule: MaskRule, bias: PairBias | None = None) -> Jagged:
         """Rows of ``x`` see what ``rule`` shows them; ``bias`` is added to the scores of each pair."""
-        query_TD, key_TD = self._sides(x.values)
+        return x.with_values(self.around(x.values, self.attending(x, rule, bias), self.places(x)))
+
+    def around(self, x_TD: Tensor, attend: Attend, place_T: Tensor | None = None) -> Tensor:
+        """The layer without its attention: ``attend`` says what rows read. ``place_T`` int64, for rotary positions."""
+        query_TD, key_TD = self._sides(x_TD)
         q_THK, k_THK, v_THK = self._projected(query_TD, key_TD)
-        if self.config.rotary is not None:
-            place_T = position_in_row(x.offsets, q_THK.shape[0])
+        if self.config.rotary is not None and place_T is not None:
             q_THK, k_THK = (self.config.rotary.turned(x_THK, place_T) for x_THK in (q_THK, k_THK))
-        scale = q_THK.shape[-1] ** -0.5
-        read_THK = attention(
-            q_THK,
-            k_THK,
-            v_THK,
-            x.offsets,
-            weights="softmax",
-            rule=rule,
-            scale=scale,
-            bias=bias,
-            context=self.context,
-        )
-        return x.with_values(self._finished(x.values, query_TD, read_THK))
+        return self._finished(x_TD, query_TD, attend(q_THK, k_THK, v_THK))
+
+    def attending(self, x: Jagged, rule: MaskRule, bias: PairBias | None = None) -> Attend:
+        """Attention of the rows of ``x`` to one another."""
+
+        def attend(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor) -> Tensor:
+            return attention(
+                q_THK,
+                k_THK,
+                v_THK,
+                x.offsets,
+                weights="softmax",
+                rule=rule,
+                scale=self.scale,
+                bias=bias,
+                context=self.context,
+            )
+
+        return attend
+
+    def places(self, x: Jagged) -> Tensor | None:
+        """``[T]``: where rows stand, if the layer asks."""
+        return None if self.config.rotary is None else position_in_row(x.offsets, x.values.shape[0])
 
     def newest(self, x: Jagged, rows: NewestRows, bias: PairBias | None = None) -> Tensor:
         """``[N, D]``: what ``forward`` gives the newest event of each row, which sees all of it. ``bias``: of newest to earlier."""
@@ -125,7 +143,7 @@ class TransformerLayer(nn.Module):
             rows.earlier_offsets,
             rows.last_offsets,
             weights="softmax",
-            scale=q_NHK.shape[-1] ** -0.5,
+            scale=self.scale,
             bias=bias,
             context=self.context,
         )
