@@ -103,7 +103,7 @@ class AttentionEncoder(nn.Module):
 
     def why_not_followed(self) -> str | None:
         """Places that come from scores, for a token's scores would have to be told to the places of its chain."""
-        given = self.config.layer.context is not None
+        given = any(layer.context is not None for layer in self._stack())
         return "context of its layer is given; set it to None" if given else None
 
     def _below(

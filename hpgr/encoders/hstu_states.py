@@ -93,7 +93,7 @@ class HstuStates(nn.Module):
 
     def why_not_followed(self) -> str | None:
         """Places that come from scores, for a token's scores would have to be told to the places of its chain."""
-        given = self.config.layer.context is not None
+        given = any(layer.context is not None for layer in self.layers)
         return "context of its layer is given; set it to None" if given else None
 
     def _run(self, x: Jagged, history: History, kept: list[tuple[Tensor, Tensor]] | None) -> Jagged:

@@ -7,7 +7,7 @@ and its warm-up is counted in batches.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ class Reasoning(nn.Module):
         """``encoder``: config of the encoder inside. ``steps``: tokens that follow an event. ``std``: of the initial ``Q``.
         ``noise``: deviation of what is added, while training, to the tokens of a second copy, from the batch
         ``warmup_batches`` on; 0: no copy."""
+
+        several_states: ClassVar[bool] = True
 
         encoder: Any
         steps: int = 2

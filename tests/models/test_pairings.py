@@ -125,9 +125,12 @@ def small(config: Any) -> Any:
 PAIRINGS = scoring_pairings()
 REFUSED = {
     "needs causal": r"^(trunk|encoder) \(\w+, which reads later events\) must be causal under NextItem: it would read what it is "
-    "to predict; take a causal one, or MaskedItem$",
+    "to predict; take a causal one, MaskedItem or LastItem$",
     "adapter hides": r"^objective \((MaskedItem|LastItem)\) must tell all events before its predictions under FewShot, which learns from "
     "them, and take weights; take NextItem$",
+    "several states": r"^cost \(\w+\) must make one answer of several states under Reasoning; take Progressive or Ensemble$",
+    "one state read": r"^(auxiliary|adapter) \(\w+, which reads one state of an event\) must be None under Reasoning, which gives "
+    "several$",
     "adapter weighs": r"^cost \(\w+\) must tell what each prediction costs under FewShot, which weighs them; take MarginRanking$",
 }
 
@@ -138,11 +141,21 @@ def reason(pairing: dict[str, str]) -> str | None:
     if pairing["objective"].startswith("NextItem"):
         if later in pairing["encoder"] or later in pairing.get("trunk", ""):
             return "needs causal"
+        if pairing["encoder"].startswith("Reasoning"):
+            return _of_several(pairing)
         if "adapter" in pairing and "MarginRanking" not in pairing["objective"]:
             return "adapter weighs"
+    elif pairing["encoder"].startswith("Reasoning"):
+        return _of_several(pairing)
     elif "adapter" in pairing:
         return "adapter hides"
     return None
+
+
+def _of_several(pairing: dict[str, str]) -> str | None:
+    if "[Progressive" not in pairing["objective"] and "[Ensemble" not in pairing["objective"]:
+        return "several states"
+    return "one state read" if "auxiliary" in pairing or "adapter" in pairing else None
 
 
 def test_the_registry_knows_these_parts():

@@ -52,14 +52,14 @@ def cost_of(cost, states, targets=(0,)):
     return cost.loss(torch.tensor(states), torch.tensor(targets), TWO, torch_generator(1)).item()
 
 
-def test_no_step_is_the_backbone():
+def test_no_step_is_the_backbone(close):
     config = rearec(dim=16, steps=0)
     torch.manual_seed(0)
     frame = config.build(num_items=12).eval()
     plain = replace(config, encoder=config.encoder.encoder, objective=NextItem.Config()).build(num_items=12).eval()
     weights = {name.replace("encoder.encoder.", "encoder."): x for name, x in frame.state_dict().items()}
     plain.load_state_dict({name: weights[name] for name in plain.state_dict()})
-    assert torch.equal(frame.scores(HISTORY), plain.scores(HISTORY))
+    close(frame.scores(HISTORY), plain.scores(HISTORY))
 
 
 def test_temperatures_fall_to_that_of_the_last_step():

@@ -82,7 +82,7 @@ def test_all_but_the_forward_stream_know_later_events():
 def test_an_objective_that_asks_at_every_event_is_refused(parts):
     config = with_parts(sigma(dim=8), **parts)
     with pytest.raises(
-        ConfigError, match=r"encoder \(SigmaEncoder, not causal\) must be causal for the objective NextItem"
+        ConfigError, match=r"encoder \(SigmaEncoder, which reads later events\) must be causal under NextItem"
     ):
         replace(config, objective=NextItem.Config())
 
@@ -103,7 +103,7 @@ def test_asked_at_every_event_all_the_same_its_states_have_read_their_answers():
 def test_a_trunk_that_looks_ahead_is_refused_too():
     trunk = SessionTrunk.Config(sem=SessionEnhancement.Config(layer=TransformerLayer.Config(ffn_dim=8), causal=True))
     with pytest.raises(
-        ConfigError, match=r"trunk \(SessionTrunk, not causal\) must be causal for the objective NextItem"
+        ConfigError, match=r"trunk \(SessionTrunk, which reads later events\) must be causal under NextItem"
     ):
         replace(sigma_forward(dim=8), trunk=trunk)
     assert replace(sigma_forward(dim=8), trunk=SessionTrunk.Config()).build(num_items=NUM_ITEMS)
