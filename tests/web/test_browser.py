@@ -165,7 +165,7 @@ def test_the_other_views_draw_themselves(opened, served, width):
     watched = opened(url, f"views-{width}", width=width)
     page = watched.page
     page.get_by_role("tab", name="Items").click()
-    page.wait_for_selector(".map circle")
+    page.locator(".map circle:visible").first.wait_for()
     page.get_by_role("combobox", name="Find an item").fill("a")
     page.locator(".picker li:visible").first.click()
     page.wait_for_selector("#near ol li")
