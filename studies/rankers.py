@@ -8,6 +8,7 @@ Tens of hours of one core in all, resumable; pre-training is shared by the trial
 from __future__ import annotations
 
 from hpgr.api.study import DataSet, Study, Tuning
+from hpgr.frames.two_stage import TwoStageRecommender
 from hpgr.recipes import recipes
 from hpgr.recipes.entries import COUNTING
 from hpgr.training.run import Run
@@ -42,13 +43,17 @@ def _entry(name: str, data: DataSet) -> Run:
 
 
 def rankers() -> Study:
-    names = [run.name for run in recipes()[LOGS[0]]().entries]
+    entries = recipes()[LOGS[0]]().entries
+    names = [run.name for run in entries]
     rates = {"stages.rank.lr": (5e-4, 1e-3, 2e-3, 4e-3)}
+    # Item vectors that clicks say other things of than plays before them must be free to move.
+    inherited = rates | {"stages.rank.inherited_lr_ratio": (0.1, 1.0)}
     own = {
         "lightgbm": {"model.num_leaves": (7, 15), "model.min_rows": (100, 500)},
         "sasrec": {"stages.retrieve.lr": (5e-4, 1e-3, 2e-3, 4e-3)},
     }
-    spaces = {name: own.get(name, rates) for name in names if name not in COUNTING}
+    pretrained = {run.name: inherited for run in entries if isinstance(run.model, TwoStageRecommender.Config)}
+    spaces = {name: (own | pretrained).get(name, rates) for name in names if name not in COUNTING}
     return Study(
         summary="Ranking what was shown: HPGR, its controls, HSTU, MTGR, boosted trees, counting",
         data={name: _data(name) for name in LOGS},

@@ -90,6 +90,6 @@ def rankers(features: tuple[str, ...], num_actions: int = 0) -> dict[str, Any]:
 def with_inputs(
     config: TwoStageRecommender.Config, features: tuple[str, ...], num_actions: int
 ) -> TwoStageRecommender.Config:
-    """``config`` whose ranker reads these cross features and kinds of events."""
+    """``config`` whose ranker reads these cross features, and both stages the kinds of events."""
     ranker: RankingRecommender.Config = replace(config.ranker, features=features, num_actions=num_actions)
-    return replace(config, ranker=ranker)
+    return replace(config, ranker=ranker, retriever=replace(config.retriever, num_actions=num_actions))
