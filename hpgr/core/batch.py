@@ -96,9 +96,7 @@ class History:
             features={n: grow(v, v.new_zeros((self.num_users, *v.shape[1:]))) for n, v in self.features.items()},
         )
 
-    def keeping(
-        self, keep_T: Tensor, *, now_ms: Tensor | None = None, session_open: Tensor | None = None
-    ) -> History:
+    def keeping(self, keep_T: Tensor, *, now_ms: Tensor | None = None, session_open: Tensor | None = None) -> History:
         """The history of the events in ``keep_T [T]`` bool; a session that loses them all is gone. What is asked stays
         unless it is given."""
         kept_before = torch.cat([self.user_offsets.new_zeros(1), keep_T.cumsum(0)])
