@@ -109,7 +109,7 @@ class Material:
         if self.store.exposures is None:
             warnings.warn(
                 f"the part of {run.name} that learns from exposures learns nothing: {self.store.path} has none; prepare the log "
-                "with its label column, or set model.auxiliary=none",
+                "with its label column, or set model.auxiliary.alpha=0",
                 stacklevel=2,
             )
             return windows

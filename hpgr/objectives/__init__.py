@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -88,12 +88,10 @@ Read: TypeAlias = Callable[[Task], Tensor]
 class Auxiliary(Protocol):
     """A further cost of the states that an objective trains, with a weight of its own.
 
-    ``takes``: what stands beside a history in a batch: ``pairs``, a history that ends in the same items row by row; ``shown``,
-    what was shown in its sessions. Where training has nothing of the kind, it is None. A config with
-    ``needs_causal_sessions`` is as that of an objective.
+    Its config's ``takes`` says what stands beside a history in a batch: ``pairs``, a history that ends in the same items row by
+    row; ``shown``, what was shown in its sessions; ``history``, nothing. Where training has nothing of the kind, it is None.
+    A config with ``needs_causal_sessions`` is as that of an objective.
     """
-
-    takes: ClassVar[Literal["pairs", "shown"]]
 
     def before_epoch(self, read: Read, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:
         """What must be known of all training data; kept in buffers. As ``TrainableStage.each_epoch``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,11 +10,19 @@ import polars as pl
 import pytest
 import torch
 
+from hpgr.api.material import Material
+from hpgr.core.errors import ConfigError
+from hpgr.core.seeds import torch_generator
+from hpgr.data.session_parallel import SessionParallelWindows
 from hpgr.data.shown_windows import ShownWindows
 from hpgr.data.split import split
 from hpgr.data.split_rules import GlobalTime
 from hpgr.data.windows import TrainWindows
+from hpgr.models.gru4rec import gru4rec
+from hpgr.models.sessionrec import sessionrec
+from hpgr.objectives.exposed_ranking import ExposedRanking
 from hpgr.training.batches import EpochBatches, Position
+from hpgr.training.run import Run
 
 MINUTE_MS, BEGIN_MS = 60_000, 1_700_000_000_000
 
@@ -150,3 +159,37 @@ def test_the_same_epoch_and_any_workers_give_the_same(crowd):
         for one, other in zip(again, plain, strict=True):
             assert torch.equal(one[0].item_idx, other[0].item_idx)
             assert torch.equal(one[1].item_idx, other[1].item_idx)
+
+
+def stage_and_run(store, config, windows=None):
+    material = Material.of(store, GlobalTime())
+    (stage,) = config.build(num_items=len(material.split.catalogue)).stages()
+    return material, stage, Run(model=config, name="it", windows=windows or TrainWindows.Config())
+
+
+def test_a_model_that_learns_from_exposures_gets_them(crowd):
+    material, stage, run = stage_and_run(crowd[0], sessionrec(dim=8))
+    assert isinstance(material.training_batches(stage, run), ShownWindows)
+    material, stage, run = stage_and_run(crowd[0], sessionrec(dim=8, alpha=0.0))
+    assert (stage.batches, type(material.training_batches(stage, run))) == ("history", TrainWindows)
+
+
+def test_a_log_without_exposures_is_said_to_teach_none(make_store, random_log):
+    material, stage, run = stage_and_run(make_store(random_log), sessionrec(dim=8))
+    with pytest.warns(
+        UserWarning, match=r"^the part of it that learns from exposures learns nothing: .* has none; prepare"
+    ):
+        batches = material.training_batches(stage, run)
+    history = next(iter(batches))
+    found = stage.loss(history, torch_generator(1))
+    assert found["loss"].isfinite()
+    assert "exposed_ranking" not in found
+
+
+def test_lanes_are_refused(make_store, random_log):
+    config = replace(gru4rec(dim=8), auxiliary=ExposedRanking.Config())
+    material, stage, run = stage_and_run(make_store(random_log), config, SessionParallelWindows.Config())
+    with pytest.raises(
+        ConfigError, match="must be TrainWindows for a model that learns from what was shown in sessions"
+    ):
+        material.training_batches(stage, run)
