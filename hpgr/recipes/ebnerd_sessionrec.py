@@ -22,13 +22,13 @@ from hpgr.training.settings import StageSettings
 
 
 def _models() -> dict[str, Any]:
-    flat, hstu = sasrec(), sessionrec_hstu(alpha=0.0)
+    flat, hstu = sasrec(), sessionrec_hstu(alpha=0.0, max_sessions=200)
     return {
+        "sessionrec": sessionrec(),
         "sasrec": flat,
         "sasrec, shown": replace(flat, auxiliary=ExposedRanking.Config()),
         "sasrec, next session": replace(flat, objective=NextSession.Config()),
         "sessionrec, not shown": sessionrec(alpha=0.0),
-        "sessionrec": sessionrec(),
         "sessionrec, shown at .1": sessionrec(alpha=0.1),
         "hstu, flat": replace(hstu, encoder=hstu.encoder.encoder, objective=NextItem.Config()),
         "sessionrec-hstu": sessionrec_hstu(),

@@ -60,7 +60,7 @@ def test_published_figures_belong_to_entries_and_metrics():
 
 @pytest.mark.real_data
 @pytest.mark.skipif(DATA is None, reason="HPGR_DATA is not set: no real logs")
-@pytest.mark.parametrize("name", ["ebnerd_impressions", "thirty_music_last_session"])
+@pytest.mark.parametrize("name", ["ebnerd_impressions", "ebnerd_sessionrec", "thirty_music_last_session"])
 def test_tiny_twins_run_on_the_real_log(name, tmp_path):
     """Two batches an epoch of the flagship, and one counting entry, on the whole log: the road holds, the numbers do not count."""
     recipe: Recipe = recipes()[name]()
