@@ -209,6 +209,30 @@ def test_neither_finds_anything_in_chance():
         assert recall(config, by_chance, steps=60) == pytest.approx(0.25, abs=0.05)
 
 
+def one_visit(num_users: int, seed: int) -> list[list[int]]:
+    """All five items of one intent, in any order, in one session."""
+    generator = torch_generator(seed, "visit")
+    intents = torch.randint(8, (num_users,), generator=generator).tolist()
+    return [(SPAN * i + torch.randperm(SPAN, generator=generator)).tolist() for i in intents]
+
+
+def found_amid_a_session(cut_prob: float) -> float:
+    """Of the last two items of a session, the share among the first five after three."""
+    config = sessionrec(**SMALL)
+    config = replace(config, objective=replace(config.objective, cut_prob=cut_prob))
+    frame = trained(config, [history([[row] for row in one_visit(32, seed)]) for seed in range(8)], 80)
+    rows = one_visit(100, 99)
+    with torch.no_grad():
+        best = frame.scores(history([[row[:3]] for row in rows])).topk(5).indices
+    return (best[:, :, None] == torch.tensor([row[3:] for row in rows])[:, None]).any(1).float().mean().item()
+
+
+def test_cut_sessions_teach_what_follows_amid_a_session():
+    """Where every user has one session, whole ones teach nothing."""
+    assert found_amid_a_session(0.5) > 0.9
+    assert found_amid_a_session(0.0) < 0.4
+
+
 RATES = (0.3, 0.9)
 
 
