@@ -40,6 +40,7 @@ CARDS = {
     "mtgr": ("mtgr",),
     "rearec": ("rearec", "rearec-ensemble"),
     "sasrec": ("sasrec",),
+    "sessionrec": ("sessionrec", "sessionrec-hstu"),
     "sigma": ("sigma", "sigma-forward"),
 }
 FAST = "stages.retrieve.epochs=1 stages.rank.epochs=1 stages.retrieve.limit_batches=4 stages.rank.limit_batches=4"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from hpgr.data.ranges import Queries, flat_index, offsets_from
 from hpgr.data.ranking_batch import RankingInput
 from hpgr.data.requests import ExposedRequests, SampledRequests
 from hpgr.data.session_parallel import SessionParallelWindows
+from hpgr.data.shown_windows import ShownWindows
 from hpgr.data.split import Split, split
 from hpgr.data.split_rules import SplitRule
 from hpgr.data.store import SequenceStore
@@ -76,6 +78,8 @@ class Material:
             return self._windows(stage.module, run)
         if stage.batches == "pairs":
             return self._pairs(stage.module, run)
+        if stage.batches == "shown":
+            return self._shown(stage.module, run)
         return self.labelled_batches(features_of(stage.module), run)
 
     def _windows(self, frame: Any, run: Run) -> Batches:
@@ -97,12 +101,25 @@ class Material:
         return SessionParallelWindows(*parts, run.windows, scope=frame.config.encoder.scope)
 
     def _pairs(self, frame: Any, run: Run) -> Batches:
+        windows = self._whole_windows(frame, run, "compares histories in pairs")
+        return PairedWindows(windows, self.store, self.split.train, self.split.catalogue, seed=run.seed)
+
+    def _shown(self, frame: Any, run: Run) -> Batches:
+        windows = self._whole_windows(frame, run, "learns from what was shown in sessions")
+        if self.store.exposures is None:
+            warnings.warn(
+                f"the part of {run.name} that learns from exposures learns nothing: {self.store.path} has none; prepare the log "
+                "with its label column, or set model.auxiliary.alpha=0",
+                stacklevel=2,
+            )
+            return windows
+        return ShownWindows(windows, self.store, self.split.train_requests, self.split.catalogue)
+
+    def _whole_windows(self, frame: Any, run: Run, what: str) -> TrainWindows:
         windows = self._windows(frame, run)
         if not isinstance(windows, TrainWindows):
-            raise ConfigError(
-                "windows (session-parallel) must be TrainWindows for a model that compares histories in pairs"
-            )
-        return PairedWindows(windows, self.store, self.split.train, self.split.catalogue, seed=run.seed)
+            raise ConfigError(f"windows (session-parallel) must be TrainWindows for a model that {what}")
+        return windows
 
     def labelled_batches(self, features: tuple[str, ...], run: Run) -> ExposedRequests | SampledRequests:
         """Histories with the labelled candidates that a ranker with these cross features is trained on."""

@@ -96,29 +96,31 @@ class History:
             features={n: grow(v, v.new_zeros((self.num_users, *v.shape[1:]))) for n, v in self.features.items()},
         )
 
+    def keeping(self, keep_T: Tensor, *, now_ms: Tensor | None = None, session_open: Tensor | None = None) -> History:
+        """The history of the events in ``keep_T [T]`` bool; a session that loses them all is gone. What is asked stays
+        unless it is given."""
+        kept_before = torch.cat([self.user_offsets.new_zeros(1), keep_T.cumsum(0)])
+        return History(
+            item_idx=self.item_idx[keep_T],
+            time_ms=self.time_ms[keep_T],
+            action=self.action[keep_T],
+            user_offsets=kept_before[self.user_offsets],
+            session_offsets=kept_before[self.session_offsets].unique_consecutive(),
+            now_ms=self.now_ms if now_ms is None else now_ms,
+            session_open=self.session_open if session_open is None else session_open,
+            features={name: column[keep_T] for name, column in self.features.items()},
+        )
+
     def without_last(self) -> History:
         """Each user's history without its newest event, asked at that event's time; an empty one stays as it is."""
-        filled = self.lengths > 0
+        last = self.user_offsets[1:][self.lengths > 0] - 1
         keep = torch.ones(self.num_events, dtype=torch.bool, device=self.item_idx.device)
-        keep[self.user_offsets[1:][filled] - 1] = False
-        session = self.session_of_event()[keep]
-        starts = torch.ones_like(session, dtype=torch.bool)
-        starts[1:] = session[1:] != session[:-1]
-        last = self.user_offsets[1:][filled] - 1
+        keep[last] = False
         now_ms, is_open = self.now_ms.clone(), self.session_open.clone()
-        now_ms[filled] = self.time_ms[last]
+        now_ms[self.lengths > 0] = self.time_ms[last]
         of_event = self.session_of_event()
-        is_open[filled] = of_event[last] == of_event[(last - 1).clamp(min=0)]
-        return History(
-            item_idx=self.item_idx[keep],
-            time_ms=self.time_ms[keep],
-            action=self.action[keep],
-            user_offsets=offsets_of((self.lengths - 1).clamp(min=0)),
-            session_offsets=torch.cat([starts.nonzero().squeeze(1), keep.sum()[None]]),
-            now_ms=now_ms,
-            session_open=is_open,
-            features={name: column[keep] for name, column in self.features.items()},
-        )
+        is_open[self.lengths > 0] = of_event[last] == of_event[(last - 1).clamp(min=0)]
+        return self.keeping(keep, now_ms=now_ms, session_open=is_open)
 
     def of_user(self, user: int) -> History:
         """The history of one of the users, in memory of its own."""

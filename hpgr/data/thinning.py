@@ -5,13 +5,10 @@ Zhai et al., ICML 2024, arXiv:2402.17152, section 3.2. Departs: a window's newes
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
 from hpgr.core.batch import History
-from hpgr.data.ranges import offsets_from
 
 _TINY = 1e-300
 
@@ -59,17 +56,4 @@ def kept_events(time_ms: np.ndarray, offsets: np.ndarray, kept: np.ndarray, draw
 
 def thinned(history: History, keep: np.ndarray) -> History:
     """The history of the events in ``keep [T]`` bool, each user's newest among them; what is asked stays."""
-    keep_T = torch.from_numpy(keep)
-    session = history.session_of_event()[keep_T]
-    starts = torch.ones_like(session, dtype=torch.bool)
-    starts[1:] = session[1:] != session[:-1]
-    lengths = np.bincount(history.user_of_event().numpy()[keep], minlength=history.num_users)
-    return replace(
-        history,
-        item_idx=history.item_idx[keep_T],
-        time_ms=history.time_ms[keep_T],
-        action=history.action[keep_T],
-        user_offsets=torch.from_numpy(offsets_from(lengths)),
-        session_offsets=torch.cat([starts.nonzero().squeeze(1), keep_T.sum()[None]]),
-        features={name: column[keep_T] for name, column in history.features.items()},
-    )
+    return history.keeping(torch.from_numpy(keep))

@@ -14,7 +14,8 @@ from hpgr.core.jagged import Jagged
 class Encoder(Protocol):
     """``(T, D)`` in, ``(T, D)`` out, same offsets; sees the history's times and sessions, never its items.
 
-    Its config says by ``causal`` whether a state knows nothing of later events; silence means that it may.
+    Its config says by ``causal`` whether a state knows nothing of later events; silence means that it may. Where a state has
+    read its whole session, but no later one, ``causal_sessions`` says so.
     """
 
     def __call__(self, x: Jagged, history: History) -> Jagged: ...

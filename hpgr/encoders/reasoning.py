@@ -52,6 +52,11 @@ class Reasoning(nn.Module):
             """Whether a state knows nothing of later events, as the encoder inside says."""
             return getattr(self.encoder, "causal", False)
 
+        @property
+        def causal_sessions(self) -> bool:
+            """The same of later sessions."""
+            return getattr(self.encoder, "causal_sessions", self.causal)
+
         def build(self, *, dim: int) -> Reasoning:
             """Raises: UnsupportedError where tokens cannot follow the events of the encoder."""
             return Reasoning(self, dim)

@@ -16,6 +16,7 @@ from hpgr.core.errors import ConfigError, UnsupportedError
 from hpgr.core.jagged import Jagged
 from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.session_fusion import SessionFusion
+from hpgr.nn.set_pool import SetPool
 from hpgr.nn.transformer_layer import TransformerLayer
 from hpgr.ops.attention import MaskRule
 
@@ -48,6 +49,7 @@ class SessionEnhancement(nn.Module):
         self.intra = nn.ModuleList(config.layer.build(dim=dim) for _ in range(config.num_intra_layers))
         self.inter = nn.ModuleList(config.layer.build(dim=dim) for _ in range(config.num_inter_layers))
         self.position = config.position.build(dim=dim)
+        self.pool = SetPool.Config(kind=config.pool).build(dim=dim)
         self.rule = MaskRule(causal=config.causal)
 
     def forward(self, x_TD: Tensor, history: History) -> Tensor:
@@ -63,7 +65,7 @@ class SessionEnhancement(nn.Module):
 
     def sessions(self, x_TD: Tensor, history: History) -> Tensor:
         """``[S, D]``: one token a session, after the sessions of a user have read each other."""
-        token_SD = self._pooled(self.members(x_TD, history), history)
+        token_SD = self.pool(self.members(x_TD, history), history.session_offsets)
         offsets = history.user_session_offsets()
         ended_S = history.time_ms[history.session_offsets[1:] - 1]
         token_SD = token_SD + self.position.for_history(offsets, ended_S, history.now_ms)
@@ -71,14 +73,6 @@ class SessionEnhancement(nn.Module):
         for layer in self.inter:
             states = layer(states, self.rule)
         return states.values
-
-    def _pooled(self, member_TD: Tensor, history: History) -> Tensor:
-        offsets = history.session_offsets
-        if self.config.pool == "last":
-            return member_TD[offsets[1:] - 1]
-        sums_SD = member_TD.new_zeros((offsets.shape[0] - 1, member_TD.shape[1]))
-        sums_SD = sums_SD.index_add(0, history.session_of_event(), member_TD)
-        return sums_SD / offsets.diff()[:, None].to(sums_SD.dtype)
 
 
 class SessionTrunk(nn.Module):
@@ -96,6 +90,11 @@ class SessionTrunk(nn.Module):
         def causal(self) -> bool:
             """Whether no event's token reads a later event; the session part reads an event's whole session."""
             return self.sem is None
+
+        @property
+        def causal_sessions(self) -> bool:
+            """Whether no event's token reads a later session."""
+            return self.sem is None or self.sem.causal
 
         def build(self, *, dim: int) -> SessionTrunk:
             return SessionTrunk(self, dim)

@@ -42,6 +42,11 @@ class TransformedEncoder(nn.Module):
             """Whether a state knows nothing of later events, as the encoder inside says."""
             return getattr(self.encoder, "causal", False)
 
+        @property
+        def causal_sessions(self) -> bool:
+            """The same of later sessions."""
+            return getattr(self.encoder, "causal_sessions", self.causal)
+
         def build(self, *, dim: int) -> TransformedEncoder:
             return TransformedEncoder(self, dim)
 

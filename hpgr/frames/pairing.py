@@ -15,14 +15,7 @@ def check_pairing(config: Any) -> None:
     Raises: ConfigError with the first fault.
     """
     objective, adapter, cost = config.objective, config.adapter, getattr(config.objective, "cost", None)
-    if getattr(objective, "needs_causal", False):
-        for slot in ("trunk", "encoder"):
-            part = getattr(config, slot)
-            if getattr(part, "causal", True) is False:
-                raise ConfigError(
-                    f"{slot} ({kind(part)}, which reads later events) must be causal under {kind(objective)}: it would read "
-                    "what it is to predict; take a causal one, MaskedItem or LastItem"
-                )
+    _check_causal(config)
     if getattr(cost, "needs_distance", False) and not getattr(config.items, "distance", False):
         raise ConfigError(
             f"items ({kind(config.items)}, which score by dot products) must score by distance under {kind(cost)}; "
@@ -41,6 +34,26 @@ def check_pairing(config: Any) -> None:
             f"cost ({kind(cost)}) must tell what each prediction costs under {kind(adapter)}, which weighs them; "
             "take MarginRanking"
         )
+
+
+def _check_causal(config: Any) -> None:
+    """What is asked about later events, or later sessions, must not have read them."""
+    for slot in ("trunk", "encoder"):
+        part = getattr(config, slot)
+        causal = getattr(part, "causal", True)
+        if getattr(config.objective, "needs_causal", False) and causal is False:
+            raise ConfigError(
+                f"{slot} ({kind(part)}, which reads later events) must be causal under {kind(config.objective)}: it would read "
+                "what it is to predict; take a causal one, MaskedItem or LastItem"
+            )
+        if getattr(part, "causal_sessions", causal) is not False:
+            continue
+        for asking in (config.objective, config.auxiliary):
+            if getattr(asking, "needs_causal_sessions", False):
+                raise ConfigError(
+                    f"{slot} ({kind(part)}, which reads later sessions) must not under {kind(asking)}: it would read what it is "
+                    "to predict; take a causal one or BySession around one"
+                )
 
 
 def _check_several(config: Any, cost: Any) -> None:

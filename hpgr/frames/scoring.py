@@ -134,10 +134,10 @@ class ScoringRecommender(nn.Module):
                 x = x.with_values(torch.where(hidden_T[:, None], blank_TD, x.values))
         return x
 
-    def loss(self, batch: History | tuple[History, History], generator: torch.Generator) -> dict[str, Tensor]:
-        """``{"loss": mean over predictions, ...monitors}`` of a training batch: a history, or a pair for the auxiliary."""
-        pair = batch if isinstance(batch, tuple) else (batch, batch)
-        task = self.objective.training_task(pair[0], generator)
+    def loss(self, batch: History | tuple[History, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        """``{"loss": mean over predictions, ...monitors}`` of a training batch: a history, perhaps with what the auxiliary takes."""
+        history, beside = batch if isinstance(batch, tuple) else (batch, None)
+        task = self.objective.training_task(history, generator)
         states_ND, further = self._encoded(task), None
         if self.adapter is not None:
             found = self.adapter(states_ND, task, self.items)
@@ -146,7 +146,7 @@ class ScoringRecommender(nn.Module):
         if further is not None:
             cost = cost + further
         if self.auxiliary is not None:
-            cost = cost + self.auxiliary(self._read, pair, self.targets, generator)
+            cost = cost + self.auxiliary(self._read, (history, beside), self.targets, generator)
         return {"loss": cost} | monitors_of(self)
 
     def query(self, history: History) -> Tensor:
@@ -204,14 +204,13 @@ class ScoringRecommender(nn.Module):
         return getattr(self.objective.cost, "temperature", None)
 
     def stages(self) -> tuple[TrainableStage, ...]:
-        pairs = self.auxiliary is not None and self.config.auxiliary.takes_pairs
         works = self.auxiliary is not None or self.adapter is not None
         return (
             TrainableStage(
                 name="retrieve",
                 module=self,
                 loss=self.loss,
-                batches="pairs" if pairs else "history",
+                batches="history" if self.auxiliary is None else self.config.auxiliary.takes,
                 each_epoch=self._before_epoch if works else None,
             ),
         )

@@ -18,7 +18,7 @@ class TrainableStage:
     parameters (by prefix within ``module``) that an earlier stage has already trained; they move at a smaller rate, which
     the training settings choose. ``before`` runs once when the stage begins, to copy what is inherited.
     ``batches`` says what the loss takes: ``"history"``, ``"pairs"`` (a history and one that ends in the same items, row by
-    row) or ``"candidates"``.
+    row), ``"shown"`` (a history and what was shown in each of its sessions) or ``"candidates"``.
 
     ``each_epoch(epoch, batches, generator)`` runs before the first step of every epoch (counted from 0), without gradients
     and in eval mode. ``batches`` are those of the epoch, the same on every pass. What it makes must be state of the module

@@ -60,7 +60,8 @@ class Task:
 class Objective(Protocol):
     """Makes tasks from histories and a cost from states.
 
-    A config with ``needs_causal`` asks a state about an event that a state which looks ahead has read.
+    A config with ``needs_causal`` asks a state about an event that a state which looks ahead has read; one with
+    ``needs_causal_sessions`` asks the last state of a session about later sessions.
     """
 
     def training_task(self, history: History, generator: torch.Generator) -> Task:
@@ -87,18 +88,16 @@ Read: TypeAlias = Callable[[Task], Tensor]
 class Auxiliary(Protocol):
     """A further cost of the states that an objective trains, with a weight of its own.
 
-    ``takes_pairs``: a batch is a history and one that ends in the same items, row by row; else it is the history twice.
+    Its config's ``takes`` says what stands beside a history in a batch: ``pairs``, a history that ends in the same items row by
+    row; ``shown``, what was shown in its sessions; ``history``, nothing. Where training has nothing of the kind, it is None.
+    A config with ``needs_causal_sessions`` is as that of an objective.
     """
-
-    takes_pairs: ClassVar[bool]
 
     def before_epoch(self, read: Read, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:
         """What must be known of all training data; kept in buffers. As ``TrainableStage.each_epoch``."""
         ...
 
-    def __call__(
-        self, read: Read, batch: tuple[History, History], items: Targets, generator: torch.Generator
-    ) -> Tensor:
+    def __call__(self, read: Read, batch: tuple[History, Any], items: Targets, generator: torch.Generator) -> Tensor:
         """What is added to the objective's cost; finite also where nothing can be told from the batch."""
         ...
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ class IntentContrast(nn.Module):
         """``coarse``, ``fine``: weights beside the objective's cost; 0 leaves a part out. ``mask_false_negatives``: rows of the
         same item, or of the same prototype, are no negatives of each other."""
 
-        takes_pairs: ClassVar[bool] = True
+        takes: ClassVar[Literal["pairs"]] = "pairs"
 
         coarse: float = 0.3
         fine: float = 0.1
@@ -61,15 +61,17 @@ class IntentContrast(nn.Module):
         if self.config.fine:
             self.bank.fit((state_before_last(read, history) for history in histories(batches)), generator)
 
-    def forward(self, read: Read, batch: tuple[History, History], items: Targets, generator: torch.Generator) -> Tensor:
+    def forward(
+        self, read: Read, batch: tuple[History, History | None], items: Targets, generator: torch.Generator
+    ) -> Tensor:
         """The weighted sum of both parts."""
         if not self.config.coarse and not self.config.fine:
             return items.table().new_zeros(())
-        first, second = batch
+        first, second = batch[0], batch[0] if batch[1] is None else batch[1]
         item_B = first.item_idx[(first.user_offsets[1:] - 1).clamp(min=0)] if first.num_events else first.now_ms
         counts_B = (first.lengths > 1) & (second.lengths > 1) & (item_B < items.num_items)
         item_N = item_B[counts_B]
-        state_ND, partner_ND = (read(before_last(history))[counts_B] for history in batch)
+        state_ND, partner_ND = (read(before_last(history))[counts_B] for history in (first, second))
         coarse = fine = (state_ND.sum() + partner_ND.sum()) * 0.0
         if self.config.coarse:
             coarse = self._contrast(state_ND, partner_ND, item_N)

@@ -40,3 +40,13 @@ def test_moving_keeps_every_column():
     assert candidates.time_ms.tolist() == [9000, 50, 50]
     assert candidates.label is not None
     assert candidates.label[:, 0].tolist() == [1, 0, 1]
+
+
+def test_keeping_some_events_drops_sessions_that_lose_them_all():
+    kept = two_users([False] * 3).keeping(torch.tensor([False, True, False, True]), now_ms=torch.tensor([5, 6, 7]))
+    assert kept.item_idx.tolist() == [2, 7]
+    assert kept.user_offsets.tolist() == [0, 1, 1, 2]
+    assert kept.session_offsets.tolist() == [0, 1, 2]
+    assert (kept.now_ms.tolist(), kept.session_open.tolist()) == ([5, 6, 7], [False] * 3)
+    none = kept.keeping(torch.zeros(2, dtype=torch.bool))
+    assert (none.num_events, none.user_offsets.tolist(), none.session_offsets.tolist()) == (0, [0] * 4, [0])

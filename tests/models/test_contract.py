@@ -80,9 +80,9 @@ SEQUENCE = [name for name in TRAINED if retrieves(built(name))]
 def test_every_file_registers_models_named_after_it():
     files = {found.name for found in pkgutil.iter_modules(hpgr.models.__path__)}
     assert {name.split("-")[0] for name in NAMES} == files
-    assert len(NAMES) == 31, NAMES
+    assert len(NAMES) == 33, NAMES
     assert len(RANKERS) == 8, RANKERS
-    assert len(TRAINED) == 23, TRAINED
+    assert len(TRAINED) == 25, TRAINED
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -220,17 +220,21 @@ def trained_on(name: str, histories: list[History], steps: int, stage: int = 0):
     return frame.eval()
 
 
-def cycles(num_users: int, length: int, seed: int, *, training: bool = False) -> History:
+def cycles(num_users: int, length: int, seed: int, *, alone: bool, training: bool = False) -> History:
+    """``alone``: every event is a session of its own, or all events of a user are one."""
     starts = torch.randint(NUM_ITEMS, (num_users,), generator=torch_generator(seed, "starts")).tolist()
-    history = History.from_lists([[(s + i) % NUM_ITEMS for i in range(length)] for s in starts])
+    items = [[(s + i) % NUM_ITEMS for i in range(length)] for s in starts]
+    history = History.from_lists(items, sessions=[list(range(length))] * num_users if alone else None)
     # A training window is asked at its last event, as the batches of hpgr.data do; a request comes one event later.
     return replace(history, now_ms=history.now_ms - 1000) if training else history
 
 
 @pytest.mark.parametrize("name", SEQUENCE)
 def test_a_cycle_is_learnt(name):
-    frame = trained_on(name, [cycles(32, 12, seed, training=True) for seed in range(8)], steps=350)
-    held_out = cycles(40, 12, seed=99)
+    # Where sessions are predicted as sets, only the order of sessions can be learnt.
+    alone = getattr(getattr(MODELS[name](), "objective", None), "needs_causal_sessions", False)
+    frame = trained_on(name, [cycles(32, 12, seed, alone=alone, training=True) for seed in range(8)], steps=350)
+    held_out = cycles(40, 12, seed=99, alone=alone)
     with torch.no_grad():
         best = frame.scores(held_out).argmax(1)
     last = held_out.item_idx[held_out.user_offsets[1:] - 1]

@@ -87,21 +87,30 @@ def windows() -> History:
     return replace(history, now_ms=history.now_ms - 1000)
 
 
+def beside(history: History, kind: str) -> Any:
+    """A batch as a stage takes it: alone, or with what stands beside it."""
+    if kind == "shown":
+        items = [[n, n + 1] for n in range(history.session_offsets.shape[0] - 1)]
+        return history, Candidates.from_lists(items, now_ms=torch.zeros(len(items)), labels=[[0.0, 0.0]] * len(items))
+    return (history, history) if kind == "pairs" else history
+
+
 def train(frame: Any, batch: Any) -> None:
     """Two steps, for a map that begins at 0 lets nothing through in the first; fails unless items and encoder move and the
     loss and all weights are finite."""
     (stage,) = frame.stages()
     before = {name: value.detach().clone() for name, value in frame.named_parameters()}
+    batch = beside(batch, stage.batches)
     frame.train()
     if stage.each_epoch is not None:
         frame.eval()
         with torch.no_grad():
-            stage.each_epoch(0, [(batch, batch) if stage.batches == "pairs" else batch], torch_generator(1))
+            stage.each_epoch(0, [batch], torch_generator(1))
         frame.train()
     optimiser = torch.optim.Adam([p for p in frame.parameters() if p.requires_grad], lr=1e-2)
     for step in range(2):
         optimiser.zero_grad()
-        loss = stage.loss((batch, batch) if stage.batches == "pairs" else batch, torch_generator(2, step))["loss"]
+        loss = stage.loss(batch, torch_generator(2, step))["loss"]
         assert loss.isfinite()
         loss.backward()
         optimiser.step()
@@ -124,10 +133,12 @@ def small(config: Any) -> Any:
 
 PAIRINGS = scoring_pairings()
 REFUSED = {
+    "later sessions": r"^(trunk|encoder) \(\w+, which reads later sessions\) must not under (NextSession|ExposedRanking): it would read "
+    "what it is to predict; take a causal one or BySession around one$",
     "needs causal": r"^(trunk|encoder) \(\w+, which reads later events\) must be causal under NextItem: it would read what it is "
     "to predict; take a causal one, MaskedItem or LastItem$",
-    "adapter hides": r"^objective \((MaskedItem|LastItem)\) must tell all events before its predictions under FewShot, which learns from "
-    "them, and take weights; take NextItem$",
+    "adapter hides": r"^objective \((MaskedItem|LastItem|NextSession)\) must tell all events before its predictions under FewShot, which "
+    "learns from them, and take weights; take NextItem$",
     "several states": r"^cost \(\w+\) must make one answer of several states under Reasoning; take Progressive or Ensemble$",
     "one state read": r"^(auxiliary|adapter) \(\w+, which reads one state of an event\) must be None under Reasoning, which gives "
     "several$",
@@ -138,9 +149,13 @@ REFUSED = {
 def reason(pairing: dict[str, str]) -> str | None:
     """Why it is refused; None for a legal one."""
     later = "(reads later events)"
+    ahead = [later in pairing["encoder"], later in pairing.get("trunk", "")]
+    if pairing["objective"].startswith("NextItem") and any(ahead):
+        return "needs causal"
+    asks_of_sessions = pairing["objective"].startswith("NextSession") or pairing.get("auxiliary") == "ExposedRanking"
+    if asks_of_sessions and (ahead[1] or (ahead[0] and not pairing["encoder"].startswith("BySession"))):
+        return "later sessions"
     if pairing["objective"].startswith("NextItem"):
-        if later in pairing["encoder"] or later in pairing.get("trunk", ""):
-            return "needs causal"
         if pairing["encoder"].startswith("Reasoning"):
             return _of_several(pairing)
         if "adapter" in pairing and "MarginRanking" not in pairing["objective"]:

@@ -22,7 +22,7 @@ DATA = os.environ.get("HPGR_DATA")
 
 
 def test_how_many_there_are():
-    assert len(NAMES) == 24, NAMES
+    assert len(NAMES) == 25, NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -60,7 +60,7 @@ def test_published_figures_belong_to_entries_and_metrics():
 
 @pytest.mark.real_data
 @pytest.mark.skipif(DATA is None, reason="HPGR_DATA is not set: no real logs")
-@pytest.mark.parametrize("name", ["ebnerd_impressions", "thirty_music_last_session"])
+@pytest.mark.parametrize("name", ["ebnerd_impressions", "ebnerd_sessionrec", "thirty_music_last_session"])
 def test_tiny_twins_run_on_the_real_log(name, tmp_path):
     """Two batches an epoch of the flagship, and one counting entry, on the whole log: the road holds, the numbers do not count."""
     recipe: Recipe = recipes()[name]()
