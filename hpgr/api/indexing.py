@@ -30,4 +30,4 @@ def built_index(answerer: Answerer, asked: AskedHistories, kind: str | Flat | Hn
     if chosen is None:
         return ExactIndex(table_VD, bias_V)
     history = answerer.history(asked, np.arange(len(asked.users)))
-    return FaissIndex(chosen, table_VD, bias_V, query_QD=answerer.frame.query_vectors(history), k=k)
+    return FaissIndex(chosen, table_VD, bias_V, query=answerer.frame.query_vectors(history), k=k)

@@ -30,14 +30,14 @@ class Event:
 class RankingState:
     """A ``History`` of one user, the item vectors that preference selection compares, and the layers' keys and values.
 
-    ``query_BD``: what a first stage asks of candidates, where it tells the ranker anything. Never changed: what appends
+    ``query``: the vector or vectors that a first stage asks of candidates, where it tells the ranker anything. Never changed: what appends
     gives another. Made of tensors alone, so that it is written without pickle.
     """
 
     history: History
     signal_TD: Tensor
     memory: Memory
-    query_BD: Tensor | None = None
+    query: Tensor | None = None
 
     @property
     def num_events(self) -> int:
@@ -51,7 +51,7 @@ class RankingState:
             for kind, kept in (("keys", self.memory.keys), ("values", self.memory.values))
             for depth, x_THK in enumerate(kept)
         }
-        asked = {} if self.query_BD is None else {"query": self.query_BD}
+        asked = {} if self.query is None else {"query": self.query}
         return {name: x.contiguous() for name, x in (columns | {"signal": self.signal_TD} | asked | layers).items()}
 
     @classmethod
@@ -70,7 +70,7 @@ class RankingState:
             history=History(**columns),
             signal_TD=tensors["signal"],
             memory=Memory(keys, values).by_head(),
-            query_BD=tensors.get("query"),
+            query=tensors.get("query"),
         )
 
 

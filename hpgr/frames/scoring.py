@@ -17,7 +17,7 @@ from hpgr.items import Items
 from hpgr.objectives import Task
 from hpgr.objectives.scores import sides
 from hpgr.retrieval import Index
-from hpgr.retrieval.exact import top_k
+from hpgr.retrieval.exact import best_products, top_k
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,12 +52,15 @@ class CatalogueTargets:
 class ScoringRecommender(nn.Module):
     """Item vectors → encoder → states; a state held against the catalogue is a score.
 
-    A user without history gets the training popularity.
+    A query is one vector a user, or several, ``[B, Q, D]``: an item's score is then that of the vector it scores highest with,
+    and training moves, for each prediction, the vector that is closest to the target. A user without history gets the
+    training popularity.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """``items``, ``trunk`` (None: the encoder reads item vectors), ``encoder`` and ``objective``: configs of the parts.
+        ``interests``: makes several vectors of the states that a reading sees; None: the state that is read is the vector.
 
         ``mask_at``: hidden items are replaced before the trunk (``input``) or after it (``fusion``). The second lets a
         hidden item leak through its session token; it exists to show that, and needs a trunk.
@@ -67,6 +70,7 @@ class ScoringRecommender(nn.Module):
         encoder: Any
         objective: Any
         trunk: Any = None
+        interests: Any = None
         mask_at: Literal["input", "fusion"] = "input"
 
         def __post_init__(self) -> None:
@@ -82,6 +86,7 @@ class ScoringRecommender(nn.Module):
         self.items = config.items.build(num_items=num_items)
         self.trunk = config.trunk.build(dim=self.items.dim) if config.trunk else None
         self.encoder = config.encoder.build(dim=self.items.dim)
+        self.interests = config.interests.build(dim=self.items.dim) if config.interests else None
         self.objective = config.objective.build()
         self.mask_D = nn.Parameter(torch.randn(self.items.dim) * 0.02)
         self.prior = PopularityPrior(num_items)
@@ -119,24 +124,31 @@ class ScoringRecommender(nn.Module):
         return {"loss": cost} | monitors_of(self)
 
     def query(self, history: History) -> Tensor:
-        """``[B, D]``: the state that answers "what comes at ``now_ms``?"; zero where a next-item model has no history."""
+        """``[B, D]`` or ``[B, Q, D]``: what answers "what comes at ``now_ms``?"; zero where a next-item model has no history."""
         task = self.objective.request_task(history)
-        states_BD = self._read(task)
-        return states_BD.masked_fill((task.read_N < 0)[:, None], 0.0)
+        states = self._read(task)
+        return states.masked_fill((task.read_N < 0).view(-1, *[1] * (states.dim() - 1)), 0.0)
 
     def scores(self, history: History) -> Tensor:
         """``[B, V]``: the score of every catalogue item for each user at ``now_ms``."""
-        scores_BV = self.objective.logits(self.query(history), self.targets)
-        return self.prior.fill(scores_BV, history.lengths == 0)
+        return self.prior.fill(self.scored(self.query(history)), history.lengths == 0)
 
-    def candidate_scores(self, history: History, candidates: Candidates, query_BD: Tensor | None = None) -> Tensor:
+    def scored(self, query: Tensor) -> Tensor:
+        """``[B, V]``: the catalogue's scores for queries as ``query`` makes them, without the prior."""
+        first, *others = (query[:, None] if query.dim() == 2 else query).unbind(1)
+        scores_BV = self.objective.logits(first, self.targets)
+        for other in others:
+            scores_BV = torch.maximum(scores_BV, self.objective.logits(other, self.targets))
+        return scores_BV
+
+    def candidate_scores(self, history: History, candidates: Candidates, query: Tensor | None = None) -> Tensor:
         """``[C]``: the score of each candidate for its user at ``now_ms``, as in ``scores`` before the prior; 0 for an item
-        outside the catalogue. ``query_BD``: the ``query`` of this history, where it is at hand."""
-        query_BD = self.query(history) if query_BD is None else query_BD
+        outside the catalogue. ``query``: that of this history, where it is at hand."""
+        query = self.query(history) if query is None else query
         inside_C = candidates.item_idx < self.num_items
         rows_CD, bias_C = self.items.rows(candidates.item_idx.clamp(max=self.num_items - 1))
-        query_BD, rows_CD = sides(query_BD, rows_CD, self._temperature)
-        scores_C = (query_BD[candidates.user_of_candidate()] * rows_CD).sum(-1)
+        query, rows_CD = sides(query, rows_CD, self._temperature)
+        scores_C = best_products(query[candidates.user_of_candidate()], rows_CD)
         return (scores_C if bias_C is None else scores_C + bias_C) * inside_C
 
     def catalogue_vectors(self) -> tuple[Tensor, Tensor | None]:
@@ -145,7 +157,7 @@ class ScoringRecommender(nn.Module):
         return sides(table_VD[:0], table_VD, self._temperature)[1], self.items.bias()
 
     def query_vectors(self, history: History) -> Tensor:
-        """``[B, D]``: what an index is asked with."""
+        """``[B, D]`` or ``[B, Q, D]``: what an index is asked with."""
         return sides(self.query(history), self.items.table()[:0], self._temperature)[0]
 
     def found(self, history: History, index: Index, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
@@ -169,10 +181,26 @@ class ScoringRecommender(nn.Module):
         return (TrainableStage(name="retrieve", module=self, loss=self.loss, batches="history"),)
 
     def _read(self, task: Task) -> Tensor:
+        """``[N, D]``, or ``[N, Q, D]`` where no target says which of several vectors is to answer."""
         states = self.states(task.history, task.hidden_T)
-        if states.values.shape[0] == 0:
-            return states.values.new_zeros((task.read_N.shape[0], self.items.dim))
-        return states.values[task.read_N.clamp(min=0)]
+        if self.interests is not None:
+            vectors = self.interests(states, task.read_N, around=task.around)
+        elif states.values.shape[0] == 0:
+            vectors = states.values.new_zeros((task.read_N.shape[0], *states.values.shape[1:]))
+        else:
+            vectors = states.values[task.read_N.clamp(min=0)]
+        return vectors if vectors.dim() == 2 or task.target_N is None else self._closest(vectors, task.target_N)
+
+    def _closest(self, vectors_NQD: Tensor, target_N: Tensor) -> Tensor:
+        """``[N, D]``: of each prediction's vectors the one that scores its target highest; the others get no gradient."""
+        with torch.no_grad():
+            rows_ND, _ = self.items.rows(target_N.clamp(max=self.num_items - 1))
+            held_NQD, rows_ND = sides(vectors_NQD, rows_ND, self._temperature)
+            at_N = torch.einsum("nqd,nd->nq", held_NQD, rows_ND).argmax(1)
+            used_Q = torch.bincount(at_N, minlength=vectors_NQD.shape[1])
+        if self.interests is not None:
+            self.interests.monitors = {"most_used_interest": used_Q.max() / used_Q.sum().clamp(min=1)}
+        return vectors_NQD[torch.arange(at_N.shape[0], device=at_N.device), at_N]
 
 
 def monitors_of(module: nn.Module) -> dict[str, Tensor]:

@@ -102,7 +102,7 @@ class TwoStageRecommender(nn.Module):
         if not self.config.told:
             return state
         with _as_trained(self.retriever), torch.inference_mode():
-            return replace(state, query_BD=self.retriever.query(history))
+            return replace(state, query=self.retriever.query(history))
 
     def append(self, state: RankingState, event: Event) -> RankingState:
         """The state after one more event, of the second stage.
@@ -123,7 +123,7 @@ class TwoStageRecommender(nn.Module):
             raise DataError(
                 f"candidates' time_ms must be the state's now_ms ({now_ms}), of which the first stage speaks; begin again"
             )
-        opinion = self.opinion(state.history, candidates, state.query_BD)
+        opinion = self.opinion(state.history, candidates, state.query)
         return self.ranker.score(state, candidates, opinion=opinion, at_once=at_once)
 
     def why_not_appended(self) -> str | None:
@@ -145,12 +145,12 @@ class TwoStageRecommender(nn.Module):
             )
 
     @torch.no_grad()
-    def opinion(self, history: History, candidates: Candidates, query_BD: Tensor | None = None) -> Opinion:
-        """What the first stage, as it was trained, hands to the second. ``query_BD``: its query, where it is at hand."""
+    def opinion(self, history: History, candidates: Candidates, query: Tensor | None = None) -> Opinion:
+        """What the first stage, as it was trained, hands to the second. ``query``: its query, where it is at hand."""
         told_CP = None
         if self.config.told:
             with _as_trained(self.retriever):
-                told_CP = self.retriever.candidate_scores(history, candidates, query_BD)[:, None]
+                told_CP = self.retriever.candidate_scores(history, candidates, query)[:, None]
         signal = self.signal(history, candidates) if self.config.compares != "items" else None
         return Opinion(told_CP=told_CP, signal=signal)
 

@@ -46,13 +46,14 @@ class Task:
 
     ``history``: what it reads (perhaps longer than what came in). ``hidden_T`` bool, or None: events whose item is
     replaced by the mask vector. ``read_N`` int64: the events whose states answer. ``target_N`` int64: the right items,
-    where known.
+    where known. ``around``: a reading may look at the events after its own too, since what is asked is hidden.
     """
 
     history: History
     hidden_T: Tensor | None
     read_N: Tensor
     target_N: Tensor | None = None
+    around: bool = False
 
 
 class Objective(Protocol):
