@@ -19,7 +19,9 @@ def comirec(
     *, dim: int = 64, num_interests: int = 4, num_positions: int = 200, num_negatives: int = 1280
 ) -> ScoringRecommender.Config:
     """Several vectors a user, each an attention of its own over the items of the history (ComiRec-SA)."""
-    return _over_items(dim, AttendedInterests.Config(num_interests=num_interests, num_positions=num_positions), num_negatives)
+    return _over_items(
+        dim, AttendedInterests.Config(num_interests=num_interests, num_positions=num_positions), num_negatives
+    )
 
 
 @MODELS.register("comirec-dr")
@@ -27,7 +29,9 @@ def comirec_dr(
     *, dim: int = 64, num_interests: int = 4, num_positions: int = 50, num_negatives: int = 1280
 ) -> ScoringRecommender.Config:
     """The same by dynamic routing: events vote for interests, and go where their votes agree (ComiRec-DR)."""
-    return _over_items(dim, RoutedInterests.Config(num_interests=num_interests, num_positions=num_positions), num_negatives)
+    return _over_items(
+        dim, RoutedInterests.Config(num_interests=num_interests, num_positions=num_positions), num_negatives
+    )
 
 
 def _over_items(dim: int, interests: Any, num_negatives: int) -> ScoringRecommender.Config:

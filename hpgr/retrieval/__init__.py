@@ -20,6 +20,7 @@ class Index(Protocol):
     def search(self, query: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
         """``(rows [B, k'], scores [B, k'])``, best first, ``k' = min(k, V)``; the lower row first among equals.
 
-        ``query``: one vector a user, ``[B, D]``, or several, ``[B, Q, D]``; an item's score is then its best one. ``excluded``: rows of items a user must not get. What is missing has score ``-inf``.
+        ``query``: one vector a user, ``[B, D]``, or several, ``[B, Q, D]``; an item's score is then its best one. ``excluded``:
+        rows of items a user must not get. What is missing has score ``-inf``.
         """
         ...

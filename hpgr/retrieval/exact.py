@@ -36,11 +36,34 @@ def top_k(scores_BV: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple
     return rows, scores
 
 
+def best_scores(query: Tensor, vectors_WD: Tensor) -> Tensor:
+    """``[B, W]``: products with queries ``[B, D]``; of several vectors a user, ``[B, Q, D]``, the largest.
+
+    The vectors of the catalogue are read once for all of a user's.
+    """
+    if query.dim() == 2:
+        return query @ vectors_WD.T
+    if query.shape[0] * query.shape[1] <= _FEW:
+        every = (vectors_WD @ query.flatten(0, 1).T).T.unflatten(0, query.shape[:2])
+        return every.amax(1)
+    first, *others = query.unbind(1)
+    best_BW = first @ vectors_WD.T
+    room_BW = torch.empty_like(best_BW) if others else best_BW
+    for other in others:
+        torch.maximum(best_BW, torch.mm(other, vectors_WD.T, out=room_BW), out=best_BW)
+    return best_BW
+
+
 def best_products(query: Tensor, rows_CD: Tensor) -> Tensor:
     """``[C]``: the product of each row with its query ``[C, D]``, or the largest with any of its queries ``[C, Q, D]``."""
     if query.dim() == 2:
         return (query * rows_CD).sum(-1)
     return torch.einsum("cqd,cd->cq", query, rows_CD).amax(1)
+
+
+def best_vector(query_CQD: Tensor, rows_CD: Tensor) -> Tensor:
+    """``[C]`` int64: which of the queries has the largest product with the row; the first among equals."""
+    return torch.einsum("cqd,cd->cq", query_CQD, rows_CD).argmax(1)
 
 
 def users_at_once(scores_BV: Tensor) -> int:
@@ -100,26 +123,8 @@ class ExactIndex:
         return rows_BK, scores_BK
 
     def _scores(self, query: Tensor, start: int, stop: int) -> Tensor:
-        scores = _best_scores(query, self._table_VD[start:stop])
+        scores = best_scores(query, self._table_VD[start:stop])
         return scores if self._bias_V is None else scores.add_(self._bias_V[start:stop])
-
-
-def _best_scores(query: Tensor, vectors_WD: Tensor) -> Tensor:
-    """``[B, W]``: products with queries ``[B, D]``; of several vectors a user, ``[B, Q, D]``, the largest.
-
-    The vectors of the catalogue are read once for all of a user's.
-    """
-    if query.dim() == 2:
-        return query @ vectors_WD.T
-    if query.shape[0] * query.shape[1] <= _FEW:
-        every = (vectors_WD @ query.flatten(0, 1).T).T.unflatten(0, query.shape[:2])
-        return every.amax(1)
-    first, *others = query.unbind(1)
-    best_BW = first @ vectors_WD.T
-    room_BW = torch.empty_like(best_BW) if others else best_BW
-    for other in others:
-        torch.maximum(best_BW, torch.mm(other, vectors_WD.T, out=room_BW), out=best_BW)
-    return best_BW
 
 
 def _above(block_BW: Tensor, least_B1: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,7 +45,9 @@ def test_scores_are_the_best_of_the_vectors_by_every_way(backbone, head, close):
         assert bias is None
         filled = history.lengths > 0
         close(scores[filled], (query @ table.T).amax(1)[filled])
-        rows, best = frame.found(history, ExactIndex(table), 7, excluded=Jagged.from_lengths(torch.tensor([3]), [1, 0, 0, 0]))
+        rows, best = frame.found(
+            history, ExactIndex(table), 7, excluded=Jagged.from_lengths(torch.tensor([3]), [1, 0, 0, 0])
+        )
         want = top_k(scores, 7, excluded=Jagged.from_lengths(torch.tensor([3]), [1, 0, 0, 0]))
         assert torch.equal(rows, want[0])
         close(best, want[1])
@@ -61,13 +63,13 @@ def test_a_prediction_moves_exactly_one_vector_the_one_closest_to_its_target():
     frame, history = several(), asked()
     task = frame.objective.training_task(history, torch_generator(0))
     vectors = frame.interests(frame.states(task.history), task.read_N)
-    moved = frame._closest(vectors, task.target_N)
+    moved = frame._closest(vectors, task)
     (to_vectors,) = torch.autograd.grad(moved.sum(), vectors)
     assert (to_vectors.abs().sum(-1) > 0).sum(1).tolist() == [1] * len(task.read_N)
     best = torch.einsum("nqd,nd->nq", vectors, frame.items.table()[task.target_N]).argmax(1)
     assert torch.equal(to_vectors.abs().sum(-1).argmax(1), best)
     used = torch.bincount(best, minlength=4).max() / len(best)
-    assert frame.interests.monitors["most_used_interest"] == used
+    assert frame.monitors["most_used_interest"] == used
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -58,9 +58,7 @@ def attended(num_interests: int):
 
 def routed(num_interests: int):
     config = comirec_dr(dim=8, num_interests=num_interests, num_positions=1, num_negatives=64)
-    return replace(
-        config, items=replace(config.items, std=0.3), interests=replace(config.interests, std=8**-0.5)
-    )
+    return replace(config, items=replace(config.items, std=0.3), interests=replace(config.interests, std=8**-0.5))
 
 
 @pytest.mark.parametrize(("make", "steps", "lr"), [(attended, 200, 1e-2), (routed, 300, 2e-2)], ids=["sa", "dr"])
@@ -89,7 +87,9 @@ def test_each_topic_has_a_vector_and_diversity_costs_little():
     for weight in (0.0, 0.2, 1.0, 1000.0):
         lists = [DiverseGreedy(weight=weight).order(row.numpy(), category, 6) for row in scores]
         kinds.append(sum(len(set(category[row])) for row in lists) / 100)
-        hits.append(sum(float(torch.isin(torch.from_numpy(category[r]), t).float().mean()) for r, t in zip(lists, topics)))
+        hits.append(
+            sum(float(torch.isin(torch.from_numpy(category[r]), t).float().mean()) for r, t in zip(lists, topics))
+        )
     assert kinds == sorted(kinds)
     assert kinds[0] < 2.9
     assert kinds[1] > kinds[0]

@@ -110,6 +110,9 @@ def test_several_vectors_a_user_are_the_best_of_each(monkeypatch, close, num_use
 
 
 def test_products_with_the_best_of_several_vectors(close):
-    rows, query = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[[1.0, 5.0], [3.0, 0.0]], [[1.0, 1.0], [4.0, -1.0]]])
+    rows, query = (
+        torch.tensor([[1.0, 0.0], [0.0, 2.0]]),
+        torch.tensor([[[1.0, 5.0], [3.0, 0.0]], [[1.0, 1.0], [4.0, -1.0]]]),
+    )
     assert best_products(query, rows).tolist() == [3.0, 2.0]
     close(best_products(query[:, 0], rows), torch.tensor([1.0, 2.0]))

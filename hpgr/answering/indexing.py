@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hpgr.answering.answerer import Answerer
 from hpgr.core.errors import UnknownNameError, UnsupportedError
@@ -15,19 +16,36 @@ from hpgr.retrieval.faiss_index import FaissIndex, Flat, Hnsw, IvfPq
 _KINDS: dict[str, Flat | Hnsw | IvfPq | None] = {"exact": None, "flat": Flat(), "hnsw": Hnsw(), "ivfpq": IvfPq()}
 
 
+INDEXES = tuple(_KINDS)
+
+
 @torch.no_grad()
-def built_index(answerer: Answerer, asked: AskedHistories, kind: str | Flat | Hnsw | IvfPq, k: int) -> Index:
+def index_of(answerer: Answerer, asked: AskedHistories, kind: str | Flat | Hnsw | IvfPq, k: int) -> Index:
     """See ``Recommender.index``; ``asked``: the sample that recall is measured on.
 
     Raises: UnknownNameError for a name that is no index's; UnsupportedError where the model has no vectors.
     """
-    if isinstance(kind, str) and kind not in _KINDS:
-        raise UnknownNameError.of("index", kind, _KINDS)
-    chosen = _KINDS[kind] if isinstance(kind, str) else kind
     if not hasattr(answerer.frame, "catalogue_vectors"):
+        _chosen(kind)
         raise UnsupportedError("index must have vectors to search, which this model has not; leave it out")
-    table_VD, bias_V = answerer.frame.catalogue_vectors()
+    query = answerer.frame.query_vectors(answerer.history(asked, np.arange(len(asked.users))))
+    return built_index(kind, *answerer.frame.catalogue_vectors(), query=query, k=k)
+
+
+def built_index(
+    kind: str | Flat | Hnsw | IvfPq, table_VD: Tensor, bias_V: Tensor | None, *, query: Tensor, k: int = 10
+) -> Index:
+    """Over vectors and biases; ``query``: the sample that recall is measured on.
+
+    Raises: UnknownNameError for a name that is no index's; UnsupportedError without the extra that it needs.
+    """
+    chosen = _chosen(kind)
     if chosen is None:
         return ExactIndex(table_VD, bias_V)
-    history = answerer.history(asked, np.arange(len(asked.users)))
-    return FaissIndex(chosen, table_VD, bias_V, query=answerer.frame.query_vectors(history), k=k)
+    return FaissIndex(chosen, table_VD, bias_V, query=query, k=k)
+
+
+def _chosen(kind: str | Flat | Hnsw | IvfPq) -> Flat | Hnsw | IvfPq | None:
+    if isinstance(kind, str) and kind not in _KINDS:
+        raise UnknownNameError.of("index", kind, _KINDS)
+    return _KINDS[kind] if isinstance(kind, str) else kind
