@@ -12,43 +12,15 @@ from torch import Tensor, nn
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
+from hpgr.frames.catalogue_targets import CatalogueTargets
+from hpgr.frames.monitors import monitors_of
 from hpgr.frames.pairing import check_pairing
 from hpgr.frames.prior import PopularityPrior
 from hpgr.frames.stage import TrainableStage
-from hpgr.items import Items
 from hpgr.objectives import Task
 from hpgr.objectives.scores import sides
 from hpgr.retrieval import Index
 from hpgr.retrieval.exact import best_products, best_vector, top_k
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CatalogueTargets:
-    """What an objective holds states against: the output side of ``items``, and what training counted."""
-
-    items: Items
-    prior: PopularityPrior
-
-    @property
-    def num_items(self) -> int:
-        return self.items.num_items
-
-    @property
-    def log_share_V(self) -> Tensor:
-        return self.prior.log_share_V
-
-    @property
-    def sparse(self) -> bool:
-        return self.items.sparse
-
-    def table(self) -> Tensor:
-        return self.items.table()
-
-    def bias(self) -> Tensor | None:
-        return self.items.bias()
-
-    def rows(self, item_idx: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.items.rows(item_idx)
 
 
 class ScoringRecommender(nn.Module):
@@ -284,11 +256,3 @@ class ScoringRecommender(nn.Module):
             used_Q = torch.bincount(at_N, minlength=vectors_NQD.shape[1])
         self.monitors = {"most_used_interest": used_Q.max() / used_Q.sum().clamp(min=1)}
         return vectors_NQD[torch.arange(at_N.shape[0], device=at_N.device), at_N]
-
-
-def monitors_of(module: nn.Module) -> dict[str, Tensor]:
-    """What the parts of ``module`` measured of themselves in their last call, by name."""
-    found: dict[str, Tensor] = {}
-    for part in module.modules():
-        found |= getattr(part, "monitors", {})
-    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -39,18 +41,17 @@ def top_k(scores_BV: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple
 def best_scores(query: Tensor, vectors_WD: Tensor) -> Tensor:
     """``[B, W]``: products with queries ``[B, D]``; of several vectors a user, ``[B, Q, D]``, the largest.
 
-    The vectors of the catalogue are read once for all of a user's.
+    The catalogue's vectors are read once for all of a user's; what reads them costs more than the products for few users.
     """
     if query.dim() == 2:
         return query @ vectors_WD.T
-    if query.shape[0] * query.shape[1] <= _FEW:
-        every = (vectors_WD @ query.flatten(0, 1).T).T.unflatten(0, query.shape[:2])
-        return every.amax(1)
-    first, *others = query.unbind(1)
-    best_BW = first @ vectors_WD.T
-    room_BW = torch.empty_like(best_BW) if others else best_BW
-    for other in others:
-        torch.maximum(best_BW, torch.mm(other, vectors_WD.T, out=room_BW), out=best_BW)
+    num_users, num_vectors = query.shape[:2]
+    if num_users * num_vectors <= _FEW:
+        every = (vectors_WD @ query.flatten(0, 1).T).unflatten(1, (num_users, num_vectors))
+        return reduce(torch.maximum, every.unbind(2)).T
+    best_BW = query[:, 0] @ vectors_WD.T
+    for one_BD in query.unbind(1)[1:]:
+        torch.maximum(best_BW, one_BD @ vectors_WD.T, out=best_BW)
     return best_BW
 
 
