@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -85,7 +86,9 @@ def test_each_topic_has_a_vector_and_diversity_costs_little():
     category = (torch.arange(TOPICS * SIZE) // SIZE).numpy()
     kinds, hits = [], []
     for weight in (0.0, 0.2, 1.0, 1000.0):
-        lists = [DiverseGreedy(weight=weight).order(row.numpy(), category, 6) for row in scores]
+        lists = [
+            DiverseGreedy(weight=weight).order(row.numpy(), category[:, None] == np.arange(TOPICS), 6) for row in scores
+        ]
         kinds.append(sum(len(set(category[row])) for row in lists) / 100)
         hits.append(
             sum(float(torch.isin(torch.from_numpy(category[r]), t).float().mean()) for r, t in zip(lists, topics))
