@@ -162,7 +162,7 @@ def faiss(items: int, queries: int, kind: str) -> Found:
     query = centres[torch.randint(len(centres), (queries,), generator=generator)] + vectors(queries, 5) * 0.7
     chosen = {"flat": Flat(), "hnsw": Hnsw(links=16, build_effort=40), "ivfpq": IvfPq()}[kind]
     start = time.perf_counter()
-    index = FaissIndex(chosen, table, query_QD=query[: queries // 2], k=10)
+    index = FaissIndex(chosen, table, query=query[: queries // 2], k=10)
     build = time.perf_counter() - start
     asked, exact = query[queries // 2 :], ExactIndex(table)
     rows, scores = index.search(asked, 10)

@@ -34,6 +34,7 @@ CARDS = {
     "gsasrec": ("gsasrec",),
     "hpgr": ("hpgr", "hpgr-live", "hpgr-paper"),
     "clusterseq": ("clusterseq",),
+    "comirec": ("comirec", "comirec-dr"),
     "icsrec": ("icsrec",),
     "hstu": ("hstu", "hstu-large", "hstu-ranker"),
     "lightgbm": ("lightgbm",),

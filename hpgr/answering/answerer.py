@@ -23,6 +23,7 @@ from hpgr.data.ranges import flat_index, offsets_from
 from hpgr.data.ranking_batch import RankingInput
 from hpgr.frames.ranking import features_of
 from hpgr.retrieval import Index
+from hpgr.retrieval.diverse import DiverseGreedy
 from hpgr.retrieval.exact import top_k
 
 By = Literal["auto", "retrieve", "rank"]
@@ -33,14 +34,16 @@ class Wanted:
     """``k`` items a user. ``exclude_seen``: none from the user's own history. ``candidates``: only these ids; None: the whole
     catalogue. ``by``: order by the retriever or the ranker; ``auto`` is the ranker where there is one that has learnt from
     what was shown: one trained on sampled negatives has never told good items from good ones. ``pool``: items that the
-    retriever hands to the ranker. ``index``: what the retriever searches instead of scoring everything, from
-    ``Recommender.index``; None for exact scores of all items."""
+    retriever hands to the ranker, or that ``variety`` chooses from. ``variety``: what an item's score loses for each item of
+    its categories above it; ranks stand in the order of what is left, scores are told whole. ``index``: what the retriever
+    searches instead of scoring everything, from ``Recommender.index``; None for exact scores of all items."""
 
     k: int = 10
     exclude_seen: bool = False
     candidates: Sequence[Any] | None = None
     by: By = "auto"
     pool: int = 200
+    variety: float = 0.0
     index: Index | None = None
 
     def __post_init__(self) -> None:
@@ -49,6 +52,8 @@ class Wanted:
                 raise ConfigError(f"{name} ({getattr(self, name)}) must be at least 1")
         if self.by not in ("auto", "retrieve", "rank"):
             raise ConfigError(f"by ({self.by}) must be auto, retrieve or rank")
+        if not 0 <= self.variety < float("inf"):
+            raise ConfigError(f"variety ({self.variety}) must be finite and not negative")
         if self.index is not None and self.candidates is not None:
             raise ConfigError("index (given) must be None where candidates are given; nothing is searched for")
 
@@ -74,6 +79,7 @@ class Answerer:
         Raises: UnsupportedError if the model cannot order as asked, or needs candidates and has none.
         """
         ranks = self.ranks(wanted)
+        self.check_variety(wanted.variety)
         pieces = []
         for rows in np.array_split(np.arange(len(asked.users)), max(1, -(-len(asked.users) // self._at_once(wanted)))):
             lists, found = self._pool(asked, rows, wanted, ranks)
@@ -81,7 +87,7 @@ class Answerer:
                 score = self.score(asked, lists, by_rank=ranks)
             else:
                 score = found.double().numpy()
-            pieces.append(self._table(asked, rows, lists, score, wanted.k))
+            pieces.append(self._table(asked, rows, lists, score, wanted))
         return pl.concat(pieces)
 
     def scores(self, asked: AskedHistories, rows: np.ndarray) -> Tensor:
@@ -134,6 +140,13 @@ class Answerer:
             return False
         return can_rank and wanted.by != "retrieve"
 
+    def check_variety(self, variety: float) -> None:
+        """Raises: UnsupportedError where variety is asked for and no category is known."""
+        if variety and self.clock.categories is None:
+            raise UnsupportedError(
+                f"variety ({variety}) must be 0 for this model, whose items have no categories; prepare the log with --items"
+            )
+
     def history(self, asked: AskedHistories, rows: np.ndarray) -> History:
         """What the retriever reads of ``asked``."""
         start, stop, now_ms = asked.start[rows], asked.stop[rows], asked.now_ms[rows]
@@ -173,7 +186,7 @@ class Answerer:
         if wanted.exclude_seen:
             seen = self.catalogue.rows(np.asarray(asked.events.item_idx)[flat_index(start, stop)])
             excluded = Jagged(torch.from_numpy(seen), torch.from_numpy(offsets_from(stop - start)))
-        k = max(wanted.pool, wanted.k) if ranks else wanted.k
+        k = max(wanted.pool, wanted.k) if ranks or wanted.variety else wanted.k
         if wanted.index is None:
             found, score = top_k(self.frame.scores(history), k, excluded=excluded)
         else:
@@ -183,11 +196,16 @@ class Answerer:
         keep &= items >= 0
         return items[keep], offsets_from(keep.sum(1)), score[torch.from_numpy(keep)]
 
-    def _table(self, asked: AskedHistories, rows: np.ndarray, lists: Lists, score: np.ndarray, k: int) -> pl.DataFrame:
+    def _table(
+        self, asked: AskedHistories, rows: np.ndarray, lists: Lists, score: np.ndarray, wanted: Wanted
+    ) -> pl.DataFrame:
         user = np.repeat(np.arange(len(rows)), np.diff(lists.offsets))
-        order = np.lexsort((np.arange(len(score)), -score, user))
-        place = np.arange(len(order)) - lists.offsets[user[order]]
-        order, place = order[place < k], place[place < k]
+        order = (
+            self._varied(lists, score, wanted) if wanted.variety else np.lexsort((np.arange(len(score)), -score, user))
+        )
+        owner = user[order]
+        place = np.arange(len(order)) - np.searchsorted(owner, owner)
+        order, place = order[place < wanted.k], place[place < wanted.k]
         return pl.DataFrame(
             [
                 asked.users.gather(rows[user[order]]).rename("user_id"),
@@ -196,3 +214,11 @@ class Answerer:
                 pl.Series("rank", place + 1),
             ]
         )
+
+    def _varied(self, lists: Lists, score: np.ndarray, wanted: Wanted) -> np.ndarray:
+        """Rows of the candidates, list by list."""
+        greedy, parts = DiverseGreedy(weight=wanted.variety), [np.zeros(0, dtype=np.int64)]
+        for start, stop in zip(lists.offsets, lists.offsets[1:]):
+            marks = self.clock.marks(lists.item_rows[start:stop])
+            parts.append(start + greedy.order(score[start:stop], marks, wanted.k))
+        return np.concatenate(parts)

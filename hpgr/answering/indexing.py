@@ -28,21 +28,21 @@ def index_of(answerer: Answerer, asked: AskedHistories, kind: str | Flat | Hnsw 
     if not hasattr(answerer.frame, "catalogue_vectors"):
         _chosen(kind)
         raise UnsupportedError("index must have vectors to search, which this model has not; leave it out")
-    query_QD = answerer.frame.query_vectors(answerer.history(asked, np.arange(len(asked.users))))
-    return built_index(kind, *answerer.frame.catalogue_vectors(), query_QD=query_QD, k=k)
+    query = answerer.frame.query_vectors(answerer.history(asked, np.arange(len(asked.users))))
+    return built_index(kind, *answerer.frame.catalogue_vectors(), query=query, k=k)
 
 
 def built_index(
-    kind: str | Flat | Hnsw | IvfPq, table_VD: Tensor, bias_V: Tensor | None, *, query_QD: Tensor, k: int = 10
+    kind: str | Flat | Hnsw | IvfPq, table_VD: Tensor, bias_V: Tensor | None, *, query: Tensor, k: int = 10
 ) -> Index:
-    """Over vectors and biases; ``query_QD``: the sample that recall is measured on.
+    """Over vectors and biases; ``query``: the sample that recall is measured on.
 
     Raises: UnknownNameError for a name that is no index's; UnsupportedError without the extra that it needs.
     """
     chosen = _chosen(kind)
     if chosen is None:
         return ExactIndex(table_VD, bias_V)
-    return FaissIndex(chosen, table_VD, bias_V, query_QD=query_QD, k=k)
+    return FaissIndex(chosen, table_VD, bias_V, query=query, k=k)
 
 
 def _chosen(kind: str | Flat | Hnsw | IvfPq) -> Flat | Hnsw | IvfPq | None:

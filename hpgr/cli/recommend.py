@@ -41,6 +41,12 @@ def recommend(
         str,
         typer.Option("--by", metavar="auto|retrieve|rank", help="What orders; auto: the ranker where there is one."),
     ] = "auto",
+    variety: Annotated[
+        float,
+        typer.Option(
+            "--variety", min=0.0, metavar="X", help="Taken off a score for each item of its categories above it."
+        ),
+    ] = 0.0,
     explain: Annotated[bool, typer.Option("--explain", help="Show the events that matter most to each item.")] = False,
     explain_events: Annotated[
         int, typer.Option("--explain-events", min=1, metavar="N", help="Events to explain each item by.")
@@ -71,6 +77,7 @@ def recommend(
         exclude_seen=exclude_seen,
         candidates=None if candidates is None else _candidates(candidates),
         by=cast(By, by),
+        variety=variety,
     )
     found = Recommender.load(bundle).recommend(
         users or None,

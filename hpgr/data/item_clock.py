@@ -14,7 +14,7 @@ import polars as pl
 
 from hpgr.core.errors import DataError
 from hpgr.core.vocabulary import Vocabulary
-from hpgr.data.ranges import lower_bound, offsets_from
+from hpgr.data.ranges import flat_index, lower_bound, offsets_from
 from hpgr.data.store import SequenceStore
 
 _ITEMS, _CATEGORIES = "items.parquet", "category_names.parquet"
@@ -96,6 +96,16 @@ class ItemClock:
                 earliest = np.asarray(kind.values)[np.minimum(start, len(kind.values) - 1)]
                 first = np.where(stop > start, np.minimum(first, earliest), first)
         return first
+
+    def marks(self, item_rows: np.ndarray) -> np.ndarray:
+        """``[n, C]`` bool: which categories each item has, of the ``C`` that any of them has."""
+        if self.categories is None:
+            return np.zeros((len(item_rows), 0), dtype=bool)
+        start, stop = self.categories.bounds(item_rows)
+        names, code = np.unique(np.asarray(self.categories.values)[flat_index(start, stop)], return_inverse=True)
+        marks = np.zeros((len(item_rows), len(names)), dtype=bool)
+        marks[np.repeat(np.arange(len(item_rows)), stop - start), code] = True
+        return marks
 
     def save(self, folder: Path) -> None:
         """Write the ids as Parquet and each list as two ``.npy`` files into ``folder``, which is made if need be."""

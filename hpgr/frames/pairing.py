@@ -57,19 +57,23 @@ def _check_causal(config: Any) -> None:
 
 
 def _check_several(config: Any, cost: Any) -> None:
-    """What an encoder that gives each event several states goes with."""
-    encoder = config.encoder
-    if not getattr(encoder, "several_states", False):
-        return
-    if not hasattr(cost, "answer"):
+    """What an encoder that gives each event several states, or a part that makes several vectors of them, goes with."""
+    encoder, interests = config.encoder, config.interests
+    thinks = getattr(encoder, "several_states", False)
+    if thinks and not hasattr(cost, "answer"):
         raise ConfigError(
             f"cost ({kind(cost)}) must make one answer of several states under {kind(encoder)}; take Progressive or Ensemble"
         )
-    for slot in ("auxiliary", "adapter"):
-        if (part := getattr(config, slot)) is not None:
-            raise ConfigError(
-                f"{slot} ({kind(part)}, which reads one state of an event) must be None under {kind(encoder)}, which gives several"
-            )
+    for giving, slots in (
+        (encoder if thinks else None, ("auxiliary", "adapter", "interests")),
+        (interests, ("auxiliary", "adapter")),
+    ):
+        for slot in slots:
+            if giving is not None and (part := getattr(config, slot)) is not None:
+                raise ConfigError(
+                    f"{slot} ({kind(part)}, which reads one state of an event) must be None under {kind(giving)}, which gives "
+                    "several"
+                )
 
 
 def kind(config: Any) -> str:

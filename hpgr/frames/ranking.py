@@ -12,8 +12,8 @@ from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError, DataError, UnsupportedError
 from hpgr.core.jagged import Jagged
 from hpgr.encoders import Signal
+from hpgr.frames.monitors import monitors_of
 from hpgr.frames.ranking_state import Event, RankingState, some, with_event
-from hpgr.frames.scoring import monitors_of
 from hpgr.frames.stage import TrainableStage
 from hpgr.objectives.losses.binary import binary_loss
 

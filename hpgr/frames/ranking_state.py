@@ -30,15 +30,15 @@ class Event:
 class RankingState:
     """A ``History``, the item vectors that preference selection compares, and the layers' keys and values.
 
-    What is kept is of one user; states of several are put ``together`` to be asked at once. ``query_BD``: what a first stage
-    asks of candidates, where it tells the ranker anything. Never changed: what appends gives another. Made of tensors
-    alone, so that it is written without pickle.
+    What is kept is of one user; states of several are put ``together`` to be asked at once. ``query``: what a first stage
+    asks of candidates, ``[B, D]`` or ``[B, Q, D]``, where it tells the ranker anything. Never changed: what appends gives
+    another. Made of tensors alone, so that it is written without pickle.
     """
 
     history: History
     signal_TD: Tensor
     memory: Memory
-    query_BD: Tensor | None = None
+    query: Tensor | None = None
 
     @property
     def num_events(self) -> int:
@@ -48,7 +48,7 @@ class RankingState:
     def num_bytes(self) -> int:
         """What its tensors take in memory."""
         columns = [getattr(self.history, name) for name in _COLUMNS]
-        asked = [] if self.query_BD is None else [self.query_BD]
+        asked = [] if self.query is None else [self.query]
         tensors = [*columns, self.signal_TD, *self.memory.keys, *self.memory.values, *asked]
         return sum(x.numel() * x.element_size() for x in tensors)
 
@@ -62,12 +62,12 @@ class RankingState:
             tuple(_end_to_end([getattr(state.memory, kind)[depth] for state in states]) for depth in layers)
             for kind in ("keys", "values")
         )
-        queries = [state.query_BD for state in states if state.query_BD is not None]
+        queries = [state.query for state in states if state.query is not None]
         return cls(
             history=History.together([state.history for state in states]),
             signal_TD=torch.cat([state.signal_TD for state in states]),
             memory=Memory(keys, values),
-            query_BD=torch.cat(queries) if queries else None,
+            query=torch.cat(queries) if queries else None,
         )
 
     def of_user(self, user: int) -> RankingState:
@@ -78,7 +78,7 @@ class RankingState:
             history=self.history.of_user(user),
             signal_TD=self.signal_TD[start:stop].clone(),
             memory=Memory(keys, values).by_head(),
-            query_BD=None if self.query_BD is None else self.query_BD[user : user + 1].clone(),
+            query=None if self.query is None else self.query[user : user + 1].clone(),
         )
 
     def tensors(self) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ class RankingState:
             for kind, kept in (("keys", self.memory.keys), ("values", self.memory.values))
             for depth, x_THK in enumerate(kept)
         }
-        asked = {} if self.query_BD is None else {"query": self.query_BD}
+        asked = {} if self.query is None else {"query": self.query}
         return {name: x.contiguous() for name, x in (columns | {"signal": self.signal_TD} | asked | layers).items()}
 
     @classmethod
@@ -108,7 +108,7 @@ class RankingState:
             history=History(**columns),
             signal_TD=tensors["signal"],
             memory=Memory(keys, values).by_head(),
-            query_BD=tensors.get("query"),
+            query=tensors.get("query"),
         )
 
 

@@ -12,56 +12,31 @@ from torch import Tensor, nn
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
+from hpgr.frames.catalogue_targets import CatalogueTargets
+from hpgr.frames.monitors import monitors_of
 from hpgr.frames.pairing import check_pairing
 from hpgr.frames.prior import PopularityPrior
 from hpgr.frames.stage import TrainableStage
-from hpgr.items import Items
 from hpgr.objectives import Task
 from hpgr.objectives.scores import sides
 from hpgr.retrieval import Index
-from hpgr.retrieval.exact import top_k
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CatalogueTargets:
-    """What an objective holds states against: the output side of ``items``, and what training counted."""
-
-    items: Items
-    prior: PopularityPrior
-
-    @property
-    def num_items(self) -> int:
-        return self.items.num_items
-
-    @property
-    def log_share_V(self) -> Tensor:
-        return self.prior.log_share_V
-
-    @property
-    def sparse(self) -> bool:
-        return self.items.sparse
-
-    def table(self) -> Tensor:
-        return self.items.table()
-
-    def bias(self) -> Tensor | None:
-        return self.items.bias()
-
-    def rows(self, item_idx: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.items.rows(item_idx)
+from hpgr.retrieval.exact import best_products, best_vector, top_k
 
 
 class ScoringRecommender(nn.Module):
     """Item vectors → encoder → states; a state held against the catalogue is a score.
 
-    A user without history gets the training popularity.
+    A query is one vector a user, or several, ``[B, Q, D]``: an item's score is then that of the vector it scores highest with,
+    and training moves, for each prediction, the vector that is closest to the target. A user without history gets the
+    training popularity.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """``items``, ``trunk`` (None: the encoder reads item vectors), ``encoder`` and ``objective``: configs of the parts.
         ``auxiliary``: of a further cost of the same states, None for none. ``adapter``: of what moves each answer by the
-        user's own events, None for nothing.
+        user's own events, None for nothing. ``interests``: of what makes several vectors of the states that a reading sees,
+        None where the state that is read is the one vector.
 
         ``mask_at``: hidden items are replaced before the trunk (``input``) or after it (``fusion``). The second lets a
         hidden item leak through its session token; it exists to show that, and needs a trunk. ``num_actions``: kinds of
@@ -74,6 +49,7 @@ class ScoringRecommender(nn.Module):
         trunk: Any = None
         auxiliary: Any = None
         adapter: Any = None
+        interests: Any = None
         mask_at: Literal["input", "fusion"] = "input"
         num_actions: int = 0
 
@@ -96,6 +72,8 @@ class ScoringRecommender(nn.Module):
         self.objective = config.objective.build()
         self.auxiliary = config.auxiliary.build(dim=self.items.dim) if config.auxiliary else None
         self.adapter = config.adapter.build(dim=self.items.dim) if config.adapter else None
+        self.interests = config.interests.build(dim=self.items.dim) if config.interests else None
+        self.monitors: dict[str, Tensor] = {}
         self.mask_D = nn.Parameter(torch.randn(self.items.dim) * 0.02)
         self.actions = nn.Embedding(config.num_actions + 1, self.items.dim) if config.num_actions else None
         if self.actions is not None:
@@ -150,30 +128,31 @@ class ScoringRecommender(nn.Module):
         return {"loss": cost} | monitors_of(self)
 
     def query(self, history: History) -> Tensor:
-        """``[B, D]``: the state that answers "what comes at ``now_ms``?"; zero where a next-item model has no history."""
+        """``[B, D]`` or ``[B, Q, D]``: what answers "what comes at ``now_ms``?"; zero where a next-item model has no history."""
         task = self.objective.request_task(history)
-        if self._asks_newest(task):
-            states = self._newest(task)
-        else:
-            states = self._encoded(task)
-            answer = getattr(self.objective.cost, "answer", None)
-            states = states if answer is None else answer(states)
-        states_BD = self._adapted(states, task)
-        return states_BD.masked_fill((task.read_N < 0)[:, None], 0.0)
+        query = self._one_answer(task) if self.interests is None else self._vectors(task)
+        return query.masked_fill((task.read_N < 0).view(-1, *[1] * (query.dim() - 1)), 0.0)
 
     def scores(self, history: History) -> Tensor:
         """``[B, V]``: the score of every catalogue item for each user at ``now_ms``."""
-        scores_BV = self.objective.logits(self.query(history), self.targets)
-        return self.prior.fill(scores_BV, history.lengths == 0)
+        return self.prior.fill(self.scored(self.query(history)), history.lengths == 0)
 
-    def candidate_scores(self, history: History, candidates: Candidates, query_BD: Tensor | None = None) -> Tensor:
+    def scored(self, query: Tensor) -> Tensor:
+        """``[B, V]``: the catalogue's scores for queries as ``query`` makes them, without the prior."""
+        first, *others = (query[:, None] if query.dim() == 2 else query).unbind(1)
+        scores_BV = self.objective.logits(first, self.targets)
+        for other in others:
+            scores_BV = torch.maximum(scores_BV, self.objective.logits(other, self.targets))
+        return scores_BV
+
+    def candidate_scores(self, history: History, candidates: Candidates, query: Tensor | None = None) -> Tensor:
         """``[C]``: the score of each candidate for its user at ``now_ms``, as in ``scores`` before the prior; 0 for an item
-        outside the catalogue. ``query_BD``: the ``query`` of this history, where it is at hand."""
-        query_BD = self.query(history) if query_BD is None else query_BD
+        outside the catalogue. ``query``: that of this history, where it is at hand."""
+        query = self.query(history) if query is None else query
         inside_C = candidates.item_idx < self.num_items
         rows_CD, bias_C = self.items.rows(candidates.item_idx.clamp(max=self.num_items - 1))
-        query_BD, rows_CD = sides(query_BD, rows_CD, self._temperature)
-        scores_C = (query_BD[candidates.user_of_candidate()] * rows_CD).sum(-1)
+        query, rows_CD = sides(query, rows_CD, self._temperature)
+        scores_C = best_products(query[candidates.user_of_candidate()], rows_CD)
         return (scores_C if bias_C is None else scores_C + bias_C) * inside_C
 
     def catalogue_vectors(self) -> tuple[Tensor, Tensor | None]:
@@ -181,10 +160,10 @@ class ScoringRecommender(nn.Module):
         table_VD = self.items.table().detach()
         return sides(table_VD[:0], table_VD, self._temperature)[1], self.items.bias()
 
-    def query_vectors(self, history: History, query_BD: Tensor | None = None) -> Tensor:
-        """``[B, D]``: what an index is asked with. ``query_BD``: the ``query`` of this history, where it is at hand."""
-        query_BD = self.query(history) if query_BD is None else query_BD
-        return sides(query_BD, self.items.table()[:0], self._temperature)[0]
+    def query_vectors(self, history: History, query: Tensor | None = None) -> Tensor:
+        """``[B, D]`` or ``[B, Q, D]``: what an index is asked with. ``query``: that of this history, where it is at hand."""
+        query = self.query(history) if query is None else query
+        return sides(query, self.items.table()[:0], self._temperature)[0]
 
     def found(self, history: History, index: Index, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
         """``top_k`` of ``scores``, as far as ``index`` over ``catalogue_vectors`` finds it."""
@@ -233,6 +212,13 @@ class ScoringRecommender(nn.Module):
         newest_ND = self.encoder.newest(self.tokens(task.history, task.hidden_T), task.history)
         return newest_ND.new_zeros((len(filled_B), self.items.dim)).masked_scatter(filled_B[:, None], newest_ND)
 
+    def _one_answer(self, task: Task) -> Tensor:
+        """``[N, D]`` to a request: one vector, also where the encoder gives an event several states."""
+        if self._asks_newest(task):
+            return self._adapted(self._newest(task), task)
+        states, answer = self._encoded(task), getattr(self.objective.cost, "answer", None)
+        return self._adapted(states if answer is None else answer(states), task)
+
     def _read(self, task: Task) -> Tensor:
         return self._adapted(self._encoded(task), task)
 
@@ -240,6 +226,9 @@ class ScoringRecommender(nn.Module):
         return states_ND if self.adapter is None else self.adapter(states_ND, task, self.items).state_ND
 
     def _encoded(self, task: Task) -> Tensor:
+        """``[N, D]``, or the several states of each event that the encoder gives; of a user's vectors the one to be moved."""
+        if self.interests is not None:
+            return self._closest(self._vectors(task), task)
         if task.history.num_events == 0:
             return self.mask_D.new_zeros((task.read_N.shape[0], self.items.dim))
         x, rows_N = self.tokens(task.history, task.hidden_T), task.read_N.clamp(min=0)
@@ -248,10 +237,21 @@ class ScoringRecommender(nn.Module):
             return states
         return self.encoder(x, task.history).values[rows_N]
 
+    def _vectors(self, task: Task) -> Tensor:
+        """``[N, Q, D]``: the vectors of each reading."""
+        assert self.interests is not None
+        empty = task.history.num_events == 0
+        blank = task.history.jagged(self.mask_D.new_zeros((0, self.items.dim))) if empty else None
+        states = self.states(task.history, task.hidden_T) if blank is None else blank
+        vectors_NQD: Tensor = self.interests(states, task.read_N, around=task.around)
+        return vectors_NQD
 
-def monitors_of(module: nn.Module) -> dict[str, Tensor]:
-    """What the parts of ``module`` measured of themselves in their last call, by name."""
-    found: dict[str, Tensor] = {}
-    for part in module.modules():
-        found |= getattr(part, "monitors", {})
-    return found
+    def _closest(self, vectors_NQD: Tensor, task: Task) -> Tensor:
+        """``[N, D]``: of each prediction's vectors the one that scores its target highest; the others get no gradient."""
+        assert task.target_N is not None, "what reads without a target does not go with several vectors"
+        with torch.no_grad():
+            rows_ND, _ = self.items.rows(task.target_N.clamp(max=self.num_items - 1))
+            at_N = best_vector(*sides(vectors_NQD, rows_ND, self._temperature))
+            used_Q = torch.bincount(at_N, minlength=vectors_NQD.shape[1])
+        self.monitors = {"most_used_interest": used_Q.max() / used_Q.sum().clamp(min=1)}
+        return vectors_NQD[torch.arange(at_N.shape[0], device=at_N.device), at_N]

@@ -88,9 +88,9 @@ class TwoStageRecommender(nn.Module):
         """Of the first stage."""
         return self.retriever.query(history)
 
-    def query_vectors(self, history: History, query_BD: Tensor | None = None) -> Tensor:
+    def query_vectors(self, history: History, query: Tensor | None = None) -> Tensor:
         """Of the first stage."""
-        return self.retriever.query_vectors(history, query_BD)
+        return self.retriever.query_vectors(history, query)
 
     def found(self, history: History, index: Index, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
         """Of the first stage."""
@@ -100,14 +100,14 @@ class TwoStageRecommender(nn.Module):
         """``[C, tasks]``, from the second stage."""
         return self.ranker.logits(history, candidates, self.opinion(history, candidates))
 
-    def begin(self, history: History, query_BD: Tensor | None = None) -> RankingState:
+    def begin(self, history: History, query: Tensor | None = None) -> RankingState:
         """What ``score`` needs of histories; with it, what the first stage asks of a candidate at their ``now_ms``: its
-        ``query_BD``, where it is at hand."""
+        ``query``, where it is at hand."""
         state = self.ranker.begin(history)
         if not self.config.told:
             return state
         with _as_trained(self.retriever), torch.inference_mode():
-            return replace(state, query_BD=self.retriever.query(history) if query_BD is None else query_BD)
+            return replace(state, query=self.retriever.query(history) if query is None else query)
 
     def append(self, state: RankingState, event: Event) -> RankingState:
         """The state after one more event, of the second stage.
@@ -129,7 +129,7 @@ class TwoStageRecommender(nn.Module):
             raise DataError(
                 f"candidates' time_ms must be the state's now_ms ({told}), of which the first stage speaks; begin again"
             )
-        opinion = self.opinion(state.history, candidates, state.query_BD)
+        opinion = self.opinion(state.history, candidates, state.query)
         return self.ranker.score(state, candidates, opinion=opinion, at_once=at_once)
 
     @property
@@ -156,12 +156,12 @@ class TwoStageRecommender(nn.Module):
             )
 
     @torch.no_grad()
-    def opinion(self, history: History, candidates: Candidates, query_BD: Tensor | None = None) -> Opinion:
-        """What the first stage, as it was trained, hands to the second. ``query_BD``: its query, where it is at hand."""
+    def opinion(self, history: History, candidates: Candidates, query: Tensor | None = None) -> Opinion:
+        """What the first stage, as it was trained, hands to the second. ``query``: its query, where it is at hand."""
         told_CP = None
         if self.config.told:
             with _as_trained(self.retriever):
-                told_CP = self.retriever.candidate_scores(history, candidates, query_BD)[:, None]
+                told_CP = self.retriever.candidate_scores(history, candidates, query)[:, None]
         signal = self.signal(history, candidates) if self.config.compares != "items" else None
         return Opinion(told_CP=told_CP, signal=signal)
 

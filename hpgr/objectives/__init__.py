@@ -47,7 +47,8 @@ class Task:
 
     ``history``: what it reads (perhaps longer than what came in). ``hidden_T`` bool, or None: events whose item is
     replaced by the mask vector. ``read_N`` int64: the events whose states answer. ``target_N`` int64: the right items,
-    where known. ``weight_N``: how much each prediction counts in the mean; None: all alike.
+    where known. ``weight_N``: how much each prediction counts in the mean; None: all alike. ``around``: a reading may look
+    at the events after its own too, since what is asked is hidden.
     """
 
     history: History
@@ -55,6 +56,7 @@ class Task:
     read_N: Tensor
     target_N: Tensor | None = None
     weight_N: Tensor | None = None
+    around: bool = False
 
 
 class Objective(Protocol):

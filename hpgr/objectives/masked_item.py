@@ -96,7 +96,7 @@ class MaskedItem:
         last_B = asked.user_offsets[1:] - 1
         hidden_T = torch.zeros(asked.num_events, dtype=torch.bool, device=last_B.device)
         hidden_T[last_B] = True
-        return Task(history=asked, hidden_T=hidden_T, read_N=last_B)
+        return Task(history=asked, hidden_T=hidden_T, read_N=last_B, around=True)
 
     def loss(self, states_ND: Tensor, task: Task, items: Targets, generator: torch.Generator) -> Tensor:
         assert task.target_N is not None
@@ -126,4 +126,4 @@ def _chance(size: int, prob: float, generator: torch.Generator, like: Tensor) ->
 
 def _read_hidden(history: History, hidden_T: Tensor) -> Task:
     read_N = hidden_T.nonzero().squeeze(1)
-    return Task(history=history, hidden_T=hidden_T, read_N=read_N, target_N=history.item_idx[read_N])
+    return Task(history=history, hidden_T=hidden_T, read_N=read_N, target_N=history.item_idx[read_N], around=True)

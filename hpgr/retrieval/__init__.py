@@ -17,9 +17,10 @@ class Index(Protocol):
         """Share of the exact top-k that it found for a sample of queries when it was built; 1 where search is exact."""
         ...
 
-    def search(self, query_BD: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
+    def search(self, query: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
         """``(rows [B, k'], scores [B, k'])``, best first, ``k' = min(k, V)``; the lower row first among equals.
 
-        ``excluded``: rows of items a user must not get. What is missing has score ``-inf``.
+        ``query``: one vector a user, ``[B, D]``, or several, ``[B, Q, D]``; an item's score is then its best one. ``excluded``:
+        rows of items a user must not get. What is missing has score ``-inf``.
         """
         ...

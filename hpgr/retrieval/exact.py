@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,6 +13,8 @@ from hpgr.core.jagged import Jagged, offsets_of, position_in_row
 _SCORES_IN_CACHE = 1 << 18
 # Scores in a block of an exact search, and items in it at least.
 _BLOCK, _LEAST = 1 << 20, 1 << 12
+# Vectors of all users that one reading of the catalogue takes together.
+_FEW = 16
 
 
 def top_k(scores_BV: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
@@ -32,6 +36,35 @@ def top_k(scores_BV: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple
         found.append(_top_k(some_BV, min(k, num_items)))
     rows, scores = (torch.cat(column) for column in zip(*found))
     return rows, scores
+
+
+def best_scores(query: Tensor, vectors_WD: Tensor) -> Tensor:
+    """``[B, W]``: products with queries ``[B, D]``; of several vectors a user, ``[B, Q, D]``, the largest.
+
+    The catalogue's vectors are read once for all of a user's; what reads them costs more than the products for few users.
+    """
+    if query.dim() == 2:
+        return query @ vectors_WD.T
+    num_users, num_vectors = query.shape[:2]
+    if num_users * num_vectors <= _FEW:
+        every = (vectors_WD @ query.flatten(0, 1).T).unflatten(1, (num_users, num_vectors))
+        return reduce(torch.maximum, every.unbind(2)).T
+    best_BW = query[:, 0] @ vectors_WD.T
+    for one_BD in query.unbind(1)[1:]:
+        torch.maximum(best_BW, one_BD @ vectors_WD.T, out=best_BW)
+    return best_BW
+
+
+def best_products(query: Tensor, rows_CD: Tensor) -> Tensor:
+    """``[C]``: the product of each row with its query ``[C, D]``, or the largest with any of its queries ``[C, Q, D]``."""
+    if query.dim() == 2:
+        return (query * rows_CD).sum(-1)
+    return torch.einsum("cqd,cd->cq", query, rows_CD).amax(1)
+
+
+def best_vector(query_CQD: Tensor, rows_CD: Tensor) -> Tensor:
+    """``[C]`` int64: which of the queries has the largest product with the row; the first among equals."""
+    return torch.einsum("cqd,cd->cq", query_CQD, rows_CD).argmax(1)
 
 
 def users_at_once(scores_BV: Tensor) -> int:
@@ -61,11 +94,11 @@ class ExactIndex:
         self._table_VD, self._bias_V = table_VD.detach(), None if bias_V is None else bias_V.detach()
 
     @torch.no_grad()
-    def search(self, query_BD: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
+    def search(self, query: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
         """As ``Index.search``: what ``top_k`` gives for the whole scores, excluded rows with ``-inf`` at the end."""
-        num_users, num_items = query_BD.shape[0], self._table_VD.shape[0]
+        num_users, num_items = query.shape[0], self._table_VD.shape[0]
         k = min(k, num_items)
-        scores_BK = query_BD.new_zeros((num_users, 0))
+        scores_BK = query.new_zeros((num_users, 0))
         rows_BK = torch.zeros_like(scores_BK, dtype=torch.int64)
         if not num_users or not k:
             return rows_BK.new_zeros((num_users, k)), scores_BK.new_zeros((num_users, k))
@@ -76,7 +109,7 @@ class ExactIndex:
             user_N = user_N[order]
         width = max(_LEAST, _BLOCK // num_users)
         for start in range(0, num_items, width):
-            block_BW = self._scores(query_BD, start, start + width)
+            block_BW = self._scores(query, start, start + width)
             first, last = torch.searchsorted(row_N, row_N.new_tensor([start, start + width])).tolist()
             block_BW[user_N[first:last], row_N[first:last] - start] = -torch.inf
             if rows_BK.shape[1] < k:
@@ -90,8 +123,8 @@ class ExactIndex:
                 scores_BK = scores_BK[:, :k]
         return rows_BK, scores_BK
 
-    def _scores(self, query_BD: Tensor, start: int, stop: int) -> Tensor:
-        scores = query_BD @ self._table_VD[start:stop].T
+    def _scores(self, query: Tensor, start: int, stop: int) -> Tensor:
+        scores = best_scores(query, self._table_VD[start:stop])
         return scores if self._bias_V is None else scores.add_(self._bias_V[start:stop])
 
 

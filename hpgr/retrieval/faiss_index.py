@@ -82,7 +82,7 @@ class IvfPq:
 class FaissIndex:
     """An index over ``table_VD`` and ``bias_V``, built at once.
 
-    ``recall``: share of the exact first ``k`` items that it finds for the sample ``query_QD``; nan without a query.
+    ``recall``: share of the exact first ``k`` items that it finds for the sample ``query``; nan without a query.
 
     Raises: UnsupportedError without FAISS.
     """
@@ -93,7 +93,7 @@ class FaissIndex:
         table_VD: Tensor,
         bias_V: Tensor | None = None,
         *,
-        query_QD: Tensor,
+        query: Tensor,
         k: int = 10,
     ) -> None:
         faiss = _faiss()
@@ -109,26 +109,29 @@ class FaissIndex:
             self._index.train(self._vectors(rows[:count]).numpy())
         for start in range(0, num_items, _ROWS_AT_ONCE):
             self._index.add(self._vectors(slice(start, start + _ROWS_AT_ONCE)).numpy())
-        exact, _ = ExactIndex(table_VD, bias_V).search(query_QD, k)
-        found, _ = self.search(query_QD, k)
+        exact, _ = ExactIndex(table_VD, bias_V).search(query, k)
+        found, _ = self.search(query, k)
         self.recall = float((exact[:, :, None] == found[:, None, :]).any(2).float().mean())
 
     @torch.no_grad()
-    def search(self, query_BD: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
-        """As ``Index.search``; a row that is missing is -1."""
-        num_users, num_items = query_BD.shape[0], self._table_VD.shape[0]
+    def search(self, query: Tensor, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
+        """As ``Index.search``; a row that is missing is -1. What any vector of a user finds is scored with all of them."""
+        num_users, num_items = query.shape[0], self._table_VD.shape[0]
         k = min(k, num_items)
         if not num_users or not k:
-            return torch.zeros((num_users, k), dtype=torch.int64), query_BD.new_zeros((num_users, k))
+            return torch.zeros((num_users, k), dtype=torch.int64), query.new_zeros((num_users, k))
         more = 0 if excluded is None else int(excluded.lengths.max())
-        wide = self._widened(query_BD, None if self._bias_V is None else query_BD.new_ones(num_users))
+        query_BQD = query[:, None] if query.dim() == 2 else query
+        asked = query_BQD.flatten(0, 1)
+        wide = self._widened(asked, None if self._bias_V is None else asked.new_ones(len(asked)))
         _, found = self._index.search(wide.numpy(), min(k * self.kind.refine + more, num_items))
-        rows_BR = torch.from_numpy(found).sort(dim=1).values
+        rows_BR = torch.from_numpy(found).view(num_users, -1).sort(dim=1).values
         at_BR = rows_BR.clamp(min=0)
-        scores_BR = torch.einsum("bd,brd->br", query_BD, self._table_VD[at_BR])
+        scores_BR = torch.einsum("bqd,brd->bqr", query_BQD, self._table_VD[at_BR]).amax(1)
         if self._bias_V is not None:
             scores_BR = scores_BR + self._bias_V[at_BR]
         gone_BR = rows_BR < 0
+        gone_BR[:, 1:] |= rows_BR[:, 1:] == rows_BR[:, :-1]
         if excluded is not None:
             user_N = excluded.row_of()
             gone_BR |= torch.isin(

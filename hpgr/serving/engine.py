@@ -16,15 +16,17 @@ from hpgr.core.errors import DataError, HpgrError
 from hpgr.data.candidate_lists import Lists
 from hpgr.data.ranges import offsets_from
 from hpgr.retrieval import Index
-from hpgr.retrieval.exact import top_k
+from hpgr.retrieval.diverse import DiverseGreedy
+from hpgr.retrieval.exact import best_scores, top_k
 from hpgr.serving import UserStates
 from hpgr.serving.asked import Told, asked_histories
 from hpgr.serving.events import ItemId, Mark, StateError, Stored, UserLog
 from hpgr.serving.histories import Histories
 from hpgr.serving.kept import KeptModel
-from hpgr.serving.narrowing import Narrowed, Narrowing
+from hpgr.serving.narrowing import Narrowing
 from hpgr.serving.new_items import with_new_items
 from hpgr.serving.ordering import blended, diverse, log_softmax
+from hpgr.serving.prepared import Prepared
 from hpgr.serving.prior import Popularity
 from hpgr.serving.questions import Answer, Question, Source
 from hpgr.serving.reading import Reading
@@ -114,6 +116,7 @@ class Engine:
             wanted = Wanted(candidates=question.candidates, by=question.by)
             if question.diversity:
                 _ = self.shelf.likeness
+            self.answerer.check_variety(question.variety)
             trust = min(1.0, told.length / self.settings.blend_events) if self.settings.blend_events else 1.0
             trust = trust if told.length else 0.0
             narrowed = self._narrowing.of(question, told.seen)
@@ -185,7 +188,7 @@ class Engine:
         if not self.kept.keeps_queries:
             return self.shelf.padded(frame.scores(history))
         table_PD, bias_P = self.shelf.vectors
-        scores_BP = frame.query_vectors(history, self.kept.queries(users, history)) @ table_PD.T
+        scores_BP = best_scores(frame.query_vectors(history, self.kept.queries(users, history)), table_PD)
         return scores_BP if bias_P is None else scores_BP.add_(bias_P)
 
     def _take_best(self, one: Prepared, score: np.ndarray, without: int | None = None) -> None:
@@ -249,6 +252,9 @@ class Engine:
         if one.question.diversity:
             vectors = self.shelf.likeness[self.shelf.places(one.items)]
             order = diverse(one.score, vectors, k, one.question.diversity)
+        elif one.question.variety:
+            marks = self.answerer.clock.marks(one.items)
+            order = DiverseGreedy(weight=one.question.variety).order(one.score, marks, k)
         else:
             order = np.lexsort((np.arange(len(one.score)), -one.score))[:k]
         ids, source = self.reading.ids, _source(one.trust)
@@ -263,28 +269,6 @@ class Engine:
             unknown_candidates=one.narrowed.unknown,
             fingerprint=self.fingerprint,
         )
-
-
-class Prepared:
-    """A question on its way: ``trust`` in the model, 0 for nobody's history; ``items`` and ``score`` once they are found."""
-
-    __slots__ = ("items", "narrowed", "question", "ranks", "score", "told", "trust")
-
-    def __init__(self, question: Question, told: Told, narrowed: Narrowed, ranks: bool, trust: float) -> None:
-        self.question, self.told, self.narrowed, self.ranks, self.trust = question, told, narrowed, ranks, trust
-        self.items: np.ndarray | None = None
-        self.score: np.ndarray | None = None
-
-    @property
-    def most(self) -> int:
-        """How many items are retrieved."""
-        wanted = self.question.k or 0
-        return max(self.question.pool, wanted) if self.ranks or self.question.diversity else wanted
-
-    @property
-    def plain(self) -> bool:
-        """Whether nothing but the model says which items are retrieved."""
-        return self.trust >= 1 and self.narrowed.allowed is None and not len(self.narrowed.boosted)
 
 
 def _some(history: History, rows: list[int]) -> History:

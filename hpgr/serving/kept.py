@@ -31,7 +31,7 @@ class KeptCounts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """Of one user's ``past``, asked at one moment: the query ``[1, D]`` of the first stage, or the state of the ranker."""
+    """Of one user's ``past``, asked at one moment: the query ``[1, ...]`` of the first stage, or the state of the ranker."""
 
     past: History
     found: Tensor | RankingState
@@ -60,7 +60,7 @@ class KeptModel:
         return len(self._held)
 
     def queries(self, users: Sequence[str | None], history: History) -> Tensor:
-        """``[B, D]``: what the first stage asks the catalogue, for the users of ``history`` in their order."""
+        """``[B, D]`` or ``[B, Q, D]``: what the first stage asks the catalogue, for the users of ``history`` in their order."""
         forgets, pasts = self._forgets, [history.of_user(b) for b in range(history.num_users)]
         found: dict[int, Tensor] = {}
         for b, past in enumerate(pasts):
@@ -72,9 +72,9 @@ class KeptModel:
         missing = [b for b in range(len(pasts)) if b not in found]
         if missing:
             self.counts.begun += len(missing)
-            queries_ND = self._frame.query(History.together([pasts[b] for b in missing]))
+            queries = self._frame.query(History.together([pasts[b] for b in missing]))
             for n, b in enumerate(missing):
-                found[b] = queries_ND[n : n + 1].clone()
+                found[b] = queries[n : n + 1].clone()
                 self._keep(users[b], "query", Kept(pasts[b], found[b]), forgets)
         return torch.cat([found[b] for b in range(len(pasts))])
 

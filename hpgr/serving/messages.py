@@ -105,12 +105,21 @@ class Asked(Message):
     exclude_seen: bool = False
     by: By = "auto"
     diversity: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False)
+    variety: float = Field(
+        default=0.0,
+        ge=0,
+        le=1e6,
+        allow_inf_nan=False,
+        description="taken off a score for each item of its categories above it",
+    )
     weights: list[Boost] = []
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Asked:
         if (self.user_id is None) == (self.history is None):
             raise ValueError("user_id and history: give one of the two")
+        if self.diversity and self.variety:
+            raise ValueError("diversity and variety: give one of the two")
         timed = {isinstance(e, HistoryEvent) and e.timestamp is not None for e in self.history or ()}
         if len(timed) > 1:
             raise ValueError("history: give a timestamp to every event or to none")
@@ -127,6 +136,7 @@ class Asked(Message):
             exclude_seen=self.exclude_seen,
             by=self.by,
             diversity=self.diversity,
+            variety=self.variety,
             weights=tuple((boost.item_id, boost.weight) for boost in self.weights),
             **more,
         )

@@ -16,8 +16,8 @@ class Question:
     """For ``user``, or for a bare history of ``events``; at ``at_ms``, by default now, or just after the bare history.
 
     ``untimed``: the events' times only tell their order. ``k`` None: every candidate. ``available``, ``categories``: only such
-    items. ``diversity`` in [0, 1]: how much likeness to items already chosen counts against an item. ``weights``: what an
-    item's odds are multiplied with; 0 leaves it out. The rest as in ``Wanted``.
+    items. ``diversity`` in [0, 1]: how much likeness to items already chosen counts against an item; or ``variety``, as in
+    ``Wanted``, where it is 0. ``weights``: what an item's odds are multiplied with; 0 leaves it out. The rest as in ``Wanted``.
     """
 
     user: str | None = None
@@ -32,6 +32,7 @@ class Question:
     available: tuple[ItemId, ...] | None = None
     categories: tuple[str, ...] = ()
     diversity: float = 0.0
+    variety: float = 0.0
     weights: tuple[tuple[ItemId, float], ...] = ()
 
 

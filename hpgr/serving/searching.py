@@ -30,5 +30,5 @@ def sampled_index(kind: str, shelf: Shelf, answerer: Answerer, reading: Reading,
         log = UserLog(mark=Mark("sample", 0), rows=events, whole=True)
         told.append(Told.until(UserHistory.of(log, reading), end_ms + 1))
     asked = asked_histories(told, reading.rule, answerer.max_len)
-    query_QD = answerer.frame.query_vectors(answerer.history(asked, np.arange(_SAMPLED)))
-    return built_index(kind, *shelf.vectors, query_QD=query_QD)
+    query = answerer.frame.query_vectors(answerer.history(asked, np.arange(_SAMPLED)))
+    return built_index(kind, *shelf.vectors, query=query)

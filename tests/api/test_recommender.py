@@ -96,6 +96,27 @@ def test_known_users_equal_their_own_history(fitted, store):
     assert known.table.columns == ["user_id", "item_id", "score", "rank"]
 
 
+def test_variety_takes_turns_among_categories(fitted, store):
+    users = store.users.ids[:4].to_list()
+    plain, same, varied = (
+        fitted.recommend(users=users, wanted=Wanted(k=6, by="retrieve", variety=v)).table for v in (0.0, 1e-9, 1e6)
+    )
+    assert same.equals(plain)
+    assert varied.group_by("user_id", maintain_order=True).agg("rank")["rank"].to_list() == [list(range(1, 7))] * 4
+    listed = dict(store.item_table.select("item_id", "categories").iter_rows())
+
+    def shared(table: pl.DataFrame) -> int:
+        found = 0
+        for _, items in table.group_by("user_id").agg("item_id").iter_rows():
+            names = [set(listed[item] or ()) for item in items]
+            found += sum(bool(a & b) for i, a in enumerate(names) for b in names[:i])
+        return found
+
+    assert shared(varied) < shared(plain)
+    with pytest.raises(ConfigError, match=r"variety \(-1\) must be finite and not negative"):
+        Wanted(variety=-1)
+
+
 def test_saved_is_loaded(fitted, store, tmp_path):
     fitted.save(tmp_path / "bundle")
     loaded = Recommender.load(tmp_path / "bundle")

@@ -96,8 +96,8 @@ def beside(history: History, kind: str) -> Any:
 
 
 def train(frame: Any, batch: Any) -> None:
-    """Two steps, for a map that begins at 0 lets nothing through in the first; fails unless items and encoder move and the
-    loss and all weights are finite."""
+    """Two steps, for a map that begins at 0 lets nothing through in the first; fails unless items, encoder and interests move,
+    where they have weights, and the loss and all weights are finite."""
     (stage,) = frame.stages()
     before = {name: value.detach().clone() for name, value in frame.named_parameters()}
     batch = beside(batch, stage.batches)
@@ -115,8 +115,8 @@ def train(frame: Any, batch: Any) -> None:
         loss.backward()
         optimiser.step()
     moved = {name for name, value in frame.named_parameters() if not torch.equal(value, before[name])}
-    assert any(name.startswith("items.") for name in moved)
-    assert any(name.startswith("encoder.") for name in moved)
+    for part in ("items.", "encoder.", "interests."):
+        assert any(name.startswith(part) for name in moved) or not any(name.startswith(part) for name in before), part
     assert all(value.isfinite().all() for value in frame.parameters())
 
 
@@ -140,8 +140,8 @@ REFUSED = {
     "adapter hides": r"^objective \((MaskedItem|LastItem|NextSession)\) must tell all events before its predictions under FewShot, which "
     "learns from them, and take weights; take NextItem$",
     "several states": r"^cost \(\w+\) must make one answer of several states under Reasoning; take Progressive or Ensemble$",
-    "one state read": r"^(auxiliary|adapter) \(\w+, which reads one state of an event\) must be None under Reasoning, which gives "
-    "several$",
+    "one state read": r"^(auxiliary|adapter|interests) \(\w+, which reads one state of an event\) must be None under Reasoning, "
+    "which gives several$",
     "adapter weighs": r"^cost \(\w+\) must tell what each prediction costs under FewShot, which weighs them; take MarginRanking$",
 }
 
@@ -170,7 +170,7 @@ def reason(pairing: dict[str, str]) -> str | None:
 def _of_several(pairing: dict[str, str]) -> str | None:
     if "[Progressive" not in pairing["objective"] and "[Ensemble" not in pairing["objective"]:
         return "several states"
-    return "one state read" if "auxiliary" in pairing or "adapter" in pairing else None
+    return "one state read" if {"auxiliary", "adapter", "interests"} & set(pairing) else None
 
 
 def test_the_registry_knows_these_parts():
@@ -178,7 +178,7 @@ def test_the_registry_knows_these_parts():
     assert len(frames) >= 13
     assert len(parts(frames, "encoder")) >= 4, parts(frames, "encoder")
     assert len(parts(frames, "objective")) >= 6, parts(frames, "objective")
-    assert further_slots(ScoringRecommender.Config) == ["trunk", "auxiliary", "adapter"]
+    assert further_slots(ScoringRecommender.Config) == ["trunk", "auxiliary", "adapter", "interests"]
     refused = [reason(pairing) for pairing in PAIRINGS]
     assert {why: refused.count(why) > 0 for why in REFUSED} == dict.fromkeys(REFUSED, True)
     assert refused.count(None) >= 48
@@ -208,6 +208,32 @@ def test_costs_by_distance_refuse_items_that_score_otherwise():
         "set items.distance=true$",
     ):
         replace(frame, items=replace(frame.items, distance=False))
+
+
+@pytest.mark.parametrize("slot", ["auxiliary", "adapter"])
+def test_parts_that_read_one_vector_refuse_several(slot):
+    frames = configs(ScoringRecommender.Config)
+    (several, _) = (one for one in frames if one.interests is not None)
+    part = next(getattr(one, slot) for one in frames if getattr(one, slot) is not None)
+    with pytest.raises(
+        ConfigError,
+        match=rf"^{slot} \(\w+, which reads one state of an event\) must be None under AttendedInterests, which gives several$",
+    ):
+        replace(several, **{slot: part})
+
+
+def test_several_states_of_an_event_and_several_vectors_of_a_user_keep_apart():
+    """Costs that make one answer of thoughts leave a user's vectors alone: each stays a query of its own."""
+    frames = configs(ScoringRecommender.Config)
+    thinking = next(one for one in frames if getattr(one.encoder, "several_states", False))
+    several = next(one for one in frames if one.interests is not None)
+    with torch.no_grad():
+        thought = thinking.build(num_items=NUM_ITEMS).eval().query(windows())
+        frame = replace(several, objective=thinking.objective).build(num_items=NUM_ITEMS).eval()
+        vectors, scores = frame.query(windows()), frame.scores(windows())
+    assert thought.dim() == 2
+    assert vectors.shape == (3, 4, DIM)
+    torch.testing.assert_close(scores, (vectors @ frame.items.table().T).amax(1))
 
 
 RANKERS = configs(RankingRecommender.Config)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hpgr.core.jagged import Jagged
-from hpgr.retrieval.exact import ExactIndex, top_k, true_counts, users_at_once
+from hpgr.retrieval.exact import ExactIndex, best_products, top_k, true_counts, users_at_once
 
 
 def test_best_first_and_the_lower_row_among_equals():
@@ -90,3 +90,29 @@ def test_search_of_nobody_or_nothing():
     for num_users, num_items, k in ((0, 5, 3), (2, 0, 3), (2, 5, 0)):
         rows, values = ExactIndex(vectors(num_items)).search(vectors(num_users), k)
         assert rows.shape == values.shape == (num_users, min(k, num_items))
+
+
+@pytest.mark.parametrize(("num_users", "num_vectors"), [(1, 4), (2, 1), (7, 4)])
+@pytest.mark.parametrize("biased", [False, True])
+def test_several_vectors_a_user_are_the_best_of_each(monkeypatch, close, num_users, num_vectors, biased):
+    monkeypatch.setattr("hpgr.retrieval.exact._BLOCK", 1)
+    monkeypatch.setattr("hpgr.retrieval.exact._LEAST", 16)
+    table, query = vectors(150), vectors(num_users * num_vectors).unflatten(0, (num_users, num_vectors))
+    bias = vectors(150, 1).squeeze(1) if biased else None
+    excluded = Jagged.from_lengths(torch.randint(-1, 152, (num_users * 5,)), [5] * num_users)
+    scores = (query @ table.T).amax(1)
+    scores = scores if bias is None else scores + bias
+    for without in (None, excluded):
+        rows, values = ExactIndex(table, bias).search(query, 12, excluded=without)
+        want_rows, want = top_k(scores, 12, excluded=without)
+        assert torch.equal(rows, want_rows)
+        close(values, want)
+
+
+def test_products_with_the_best_of_several_vectors(close):
+    rows, query = (
+        torch.tensor([[1.0, 0.0], [0.0, 2.0]]),
+        torch.tensor([[[1.0, 5.0], [3.0, 0.0]], [[1.0, 1.0], [4.0, -1.0]]]),
+    )
+    assert best_products(query, rows).tolist() == [3.0, 2.0]
+    close(best_products(query[:, 0], rows), torch.tensor([1.0, 2.0]))

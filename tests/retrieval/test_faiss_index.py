@@ -27,7 +27,7 @@ def test_what_is_found_is_scored_exactly_and_recall_is_measured(close, kind, bia
     pytest.importorskip("faiss")
     table, bias, query = catalogue()
     bias = bias if biased else None
-    index = FaissIndex(kind, table, bias, query_QD=query, k=5)
+    index = FaissIndex(kind, table, bias, query=query, k=5)
     rows, scores = index.search(query, 5)
     exact_rows, exact_scores = ExactIndex(table, bias).search(query, 5)
     assert rows.shape == scores.shape == (20, 5)
@@ -47,7 +47,7 @@ def test_what_is_found_is_scored_exactly_and_recall_is_measured(close, kind, bia
 def test_what_is_excluded_is_not_given(kind):
     pytest.importorskip("faiss")
     table, bias, query = catalogue()
-    index = FaissIndex(kind, table, bias, query_QD=query)
+    index = FaissIndex(kind, table, bias, query=query)
     first, _ = index.search(query, 3)
     lengths = [3] * 19 + [0]
     excluded = Jagged.from_lengths(first[:19].flatten(), lengths)
@@ -57,11 +57,26 @@ def test_what_is_excluded_is_not_given(kind):
     assert (scores > -torch.inf).all()
 
 
+@pytest.mark.parametrize("biased", [False, True])
+def test_what_several_vectors_find_is_scored_with_all_of_them(close, biased):
+    pytest.importorskip("faiss")
+    table, bias, query = catalogue()
+    bias = bias if biased else None
+    several = query.unflatten(0, (5, 4))
+    index = FaissIndex(Flat(), table, bias, query=several, k=5)
+    assert index.recall == 1
+    without = Jagged.from_lengths(torch.arange(15), [3] * 5)
+    rows, scores = index.search(several, 9, excluded=without)
+    want_rows, want = ExactIndex(table, bias).search(several, 9, excluded=without)
+    assert torch.equal(rows, want_rows)
+    close(scores, want)
+
+
 def test_what_is_missing_is_no_item():
     pytest.importorskip("faiss")
     table, _, query = catalogue(num_items=4)
     everything = Jagged.from_lengths(torch.arange(4), [4] + [0] * 19)
-    rows, scores = FaissIndex(Flat(), table, query_QD=query).search(query, 9, excluded=everything)
+    rows, scores = FaissIndex(Flat(), table, query=query).search(query, 9, excluded=everything)
     assert rows.shape == (20, 4)
     assert rows[0].tolist() == [-1] * 4
     assert scores[0].tolist() == [-torch.inf] * 4
@@ -72,7 +87,7 @@ def test_without_the_extra_one_sentence_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     table, _, query = catalogue(num_items=4)
     with pytest.raises(UnsupportedError) as caught:
-        FaissIndex(Flat(), table, query_QD=query)
+        FaissIndex(Flat(), table, query=query)
     assert str(caught.value) == "faiss (not installed) must be there for this index; pip install 'hpgr[ann]'"
 
 

@@ -39,7 +39,7 @@ _EVENT = ("user_id", "item_id", "timestamp", "event_id", "event", "session_id", 
 _FIELDS = {
     "/v1/recommend": (
         *("user_id", "history", "k", "candidates", "at", "exclude_seen", "by", "available", "categories", "weights"),
-        *("pool", "diversity"),
+        *("pool", "diversity", "variety"),
     ),
     "/v1/rank": ("user_id", "history", "candidates", "at", "weights"),
     "/v1/similar": ("item_id", "k", "available", "categories"),

@@ -243,6 +243,23 @@ def test_diversity_chooses_by_relevance_and_unlikeness():
     assert diverse(score, vectors, 2, 0.5).tolist() == [0, 2]
 
 
+def test_variety_spreads_a_list_over_categories(engine, monkeypatch):
+    plain, varied = (ask(engine, user="u4", by="retrieve", k=10, variety=variety) for variety in (0.0, 1e5))
+    clock, rows = engine.answerer.clock, {id_: row for row, id_ in enumerate(engine.reading.ids)}
+    shared = []
+    for answer in (plain, varied):
+        marks = clock.marks(np.array([rows[item] for item in ids(answer)])).astype(int)
+        shared.append(int((np.triu(marks @ marks.T, 1) > 0).sum()))
+    assert shared[1] < shared[0]
+    assert varied.items[0] == plain.items[0]
+    scores = dict(ask(engine, user="u4", by="retrieve", k=80).items)
+    assert all(score == scores[item] for item, score in varied.items), "scores are told whole"
+    nameless = replace(engine.answerer, clock=replace(clock, categories=None))
+    monkeypatch.setattr(engine, "answerer", nameless)
+    (refused,) = engine.answer([Question(user="u4", variety=0.5)], 10**13)
+    assert "variety (0.5) must be 0 for this model, whose items have no categories" in str(refused)
+
+
 def test_similar_items_are_the_nearest_vectors(engine):
     table, rows = engine.shelf.likeness[:-1], engine.shelf.store_rows
     item = engine.reading.ids[rows[5]]

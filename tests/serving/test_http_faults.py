@@ -43,6 +43,8 @@ WRONG = [
     ({"user_id": "a", "by": "magic"}, "by"),
     ({"user_id": "a", "weights": [{"item_id": "i", "weight": -1}]}, "weights.0.weight"),
     ({"user_id": "a", "diversity": 2}, "diversity"),
+    ({"user_id": "a", "variety": -1}, "variety"),
+    ({"user_id": "a", "diversity": 0.5, "variety": 1}, "body"),
     ({"user_id": "a", "limit": 3}, "limit"),
     ({"history": ["i"] * 6000}, "history"),
     ({"history": [{"item_id": "a", "timestamp": 5}, "b"]}, "body"),
