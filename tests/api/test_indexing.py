@@ -29,9 +29,10 @@ def store(tmp_path_factory):
     return SequenceStore.build(log, tmp_path_factory.mktemp("index") / "store", items=simulator.items(), ties="set")
 
 
-@pytest.fixture(scope="module", params=["sasrec", "hpgr"])
+@pytest.fixture(scope="module", params=["sasrec", "hpgr", "comirec"])
 def fitted(store, request):
-    # hpgr's scores are cosines divided by a temperature; its ranker is asked for what the index finds.
+    # hpgr's scores are cosines divided by a temperature; its ranker is asked for what the index finds. comirec asks with
+    # several vectors.
     return Recommender(request.param, changes=FAST).fit(store)
 
 
