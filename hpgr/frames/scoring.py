@@ -18,6 +18,7 @@ from hpgr.frames.stage import TrainableStage
 from hpgr.items import Items
 from hpgr.objectives import Task
 from hpgr.objectives.scores import sides
+from hpgr.objectives.state_before_last import histories
 from hpgr.retrieval import Index
 from hpgr.retrieval.exact import top_k
 
@@ -205,7 +206,7 @@ class ScoringRecommender(nn.Module):
 
     def stages(self) -> tuple[TrainableStage, ...]:
         pairs = self.auxiliary is not None and self.config.auxiliary.takes_pairs
-        works = self.auxiliary is not None or self.adapter is not None
+        works = self.auxiliary is not None or self.adapter is not None or hasattr(self.encoder, "before_epoch")
         return (
             TrainableStage(
                 name="retrieve",
@@ -217,6 +218,8 @@ class ScoringRecommender(nn.Module):
         )
 
     def _before_epoch(self, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:
+        if hasattr(self.encoder, "before_epoch"):
+            self.encoder.before_epoch(epoch, histories(batches))
         if self.adapter is not None:
             self.adapter.before_epoch(self._encoded, self.items, epoch, batches, generator)
         if self.auxiliary is not None:
