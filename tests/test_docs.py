@@ -38,6 +38,7 @@ CARDS = {
     "hstu": ("hstu", "hstu-large", "hstu-ranker"),
     "lightgbm": ("lightgbm",),
     "mtgr": ("mtgr",),
+    "pisa": ("actr", "pisa"),
     "rearec": ("rearec", "rearec-ensemble"),
     "sasrec": ("sasrec",),
     "sigma": ("sigma", "sigma-forward"),
