@@ -39,6 +39,7 @@ CARDS = {
     "hstu": ("hstu", "hstu-large", "hstu-ranker"),
     "lightgbm": ("lightgbm",),
     "mtgr": ("mtgr",),
+    "pisa": ("actr", "pisa"),
     "rearec": ("rearec", "rearec-ensemble"),
     "sasrec": ("sasrec",),
     "sessionrec": ("sessionrec", "sessionrec-hstu"),

@@ -59,6 +59,13 @@ class History:
         """``[B+1]`` int64: user ``b`` owns sessions ``[b] … [b+1]-1``."""
         return torch.searchsorted(self.session_offsets[:-1].contiguous(), self.user_offsets)
 
+    def next_time_ms(self) -> Tensor:
+        """``[T]`` int64: when the event that follows each one came; ``now_ms`` after a user's newest."""
+        following_T = torch.cat([self.time_ms[1:], self.time_ms[:0].new_zeros(min(1, self.num_events))])
+        some = self.lengths > 0
+        following_T[self.user_offsets[1:][some] - 1] = self.now_ms[some]
+        return following_T
+
     def jagged(self, values: Tensor) -> Jagged:
         """``values [T, ...]`` as rows of users."""
         return Jagged(values, self.user_offsets)

@@ -15,7 +15,9 @@ class Encoder(Protocol):
     """``(T, D)`` in, ``(T, D)`` out, same offsets; sees the history's times and sessions, never its items.
 
     Its config says by ``causal`` whether a state knows nothing of later events; silence means that it may. Where a state has
-    read its whole session, but no later one, ``causal_sessions`` says so.
+    read its whole session, but no later one, ``causal_sessions`` says so. One that looks at the history's items all the same, to
+    know which events are of one item, says ``reads_items``; no event may be hidden from it.
+    With ``before_epoch(epoch, histories)`` it is shown the training windows before each epoch, to count in them.
     """
 
     def __call__(self, x: Jagged, history: History) -> Jagged: ...

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypedDict
 
-import torch
 from torch import Tensor, nn
 
 from hpgr.core.batch import History
@@ -117,7 +116,7 @@ class HstuStates(nn.Module):
         return x.with_values(values)
 
     def _asked_ms(self, history: History) -> Tensor:
-        return next_time_ms(history) if self.config.query_time == "next" else history.time_ms
+        return history.next_time_ms() if self.config.query_time == "next" else history.time_ms
 
     def _layer(self, depth: int) -> HstuLayer:
         layer = self.layers[depth]
@@ -133,11 +132,3 @@ class HstuStates(nn.Module):
         if self.config.weights == "silu":
             return {"weights": "silu", "normaliser": layer.normaliser, "scale": layer.scale}
         return {"weights": "softmax", "normaliser": None, "scale": q_THK.shape[-1] ** -0.5}
-
-
-def next_time_ms(history: History) -> Tensor:
-    """``[T]`` int64: when the event that follows each one came; ``now_ms`` after a user's newest."""
-    following_T = torch.cat([history.time_ms[1:], history.time_ms[:0].new_zeros(min(1, history.num_events))])
-    some = history.lengths > 0
-    following_T[history.user_offsets[1:][some] - 1] = history.now_ms[some]
-    return following_T

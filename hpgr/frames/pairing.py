@@ -22,14 +22,25 @@ def check_pairing(config: Any) -> None:
             "set items.distance=true"
         )
     _check_several(config, cost)
-    if adapter is None:
-        return
+    if getattr(adapter, "weighs", False):
+        _check_weighing(objective, cost, adapter)
+    if getattr(objective, "hides_items", False):
+        for slot in ("trunk", "encoder", "adapter"):
+            if getattr(part := getattr(config, slot), "reads_items", False):
+                raise ConfigError(
+                    f"objective ({kind(objective)}, which hides items) must tell them all under {slot} {kind(part)}, which knows "
+                    "events of one item by it; take NextItem or LastItem"
+                )
+
+
+def _check_weighing(objective: Any, cost: Any, adapter: Any) -> None:
+    """What an adapter goes with that learns from the events before each prediction and says how much each counts."""
     if not getattr(objective, "takes_weights", False):
         raise ConfigError(
             f"objective ({kind(objective)}) must tell all events before its predictions under {kind(adapter)}, which learns "
             "from them, and take weights; take NextItem"
         )
-    if getattr(adapter, "weighs", False) and not hasattr(cost, "costs"):
+    if not hasattr(cost, "costs"):
         raise ConfigError(
             f"cost ({kind(cost)}) must tell what each prediction costs under {kind(adapter)}, which weighs them; "
             "take MarginRanking"

@@ -19,6 +19,7 @@ from hpgr.frames.prior import PopularityPrior
 from hpgr.frames.stage import TrainableStage
 from hpgr.objectives import Task
 from hpgr.objectives.scores import sides
+from hpgr.objectives.state_before_last import histories
 from hpgr.retrieval import Index
 from hpgr.retrieval.exact import best_products, best_vector, top_k
 
@@ -183,7 +184,7 @@ class ScoringRecommender(nn.Module):
         return getattr(self.objective.cost, "temperature", None)
 
     def stages(self) -> tuple[TrainableStage, ...]:
-        works = self.auxiliary is not None or self.adapter is not None
+        works = self.auxiliary is not None or self.adapter is not None or hasattr(self.encoder, "before_epoch")
         return (
             TrainableStage(
                 name="retrieve",
@@ -195,6 +196,8 @@ class ScoringRecommender(nn.Module):
         )
 
     def _before_epoch(self, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:
+        if hasattr(self.encoder, "before_epoch"):
+            self.encoder.before_epoch(epoch, histories(batches))
         if self.adapter is not None:
             self.adapter.before_epoch(self._encoded, self.items, epoch, batches, generator)
         if self.auxiliary is not None:

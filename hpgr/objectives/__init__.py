@@ -63,7 +63,8 @@ class Objective(Protocol):
     """Makes tasks from histories and a cost from states.
 
     A config with ``needs_causal`` asks a state about an event that a state which looks ahead has read; one with
-    ``needs_causal_sessions`` asks the last state of a session about later sessions.
+    ``needs_causal_sessions`` asks the last state of a session about later sessions; one with ``hides_items`` leaves items in
+    the task's history that nothing but the mask vector may tell.
     """
 
     def training_task(self, history: History, generator: torch.Generator) -> Task:
@@ -127,7 +128,8 @@ class Adapted:
 class Adapter(Protocol):
     """Moves the encoder's answers by what the user's own events, or a first list, tell; at requests as in training.
 
-    ``weighs``: it gives weights of predictions, so that the cost must tell what each prediction costs.
+    ``weighs``: it gives weights of predictions, so that the cost must tell what each prediction costs. Its config may say
+    ``reads_items`` as an encoder's does.
     """
 
     weighs: ClassVar[bool]

@@ -6,6 +6,7 @@ Sun et al., CIKM 2019, arXiv:1904.06690 (random masking); Chen et al., WWW 2026,
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,8 @@ class MaskedItem:
         event is hidden and no other. ``max_len``: a request reads so many events at most, the hidden one among them, as a
         training window of that length does; None: all that it is given. ``actions``: only events of these kinds are hidden
         and predicted, the others are read; None: all."""
+
+        hides_items: ClassVar[bool] = True
 
         mask_prob: float = 0.2
         session_mask_prob: float = 0.05

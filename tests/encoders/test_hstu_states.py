@@ -10,7 +10,7 @@ import torch
 
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
-from hpgr.encoders.hstu_states import HstuStates, next_time_ms
+from hpgr.encoders.hstu_states import HstuStates
 from hpgr.nn.hstu_layer import HstuLayer
 from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.relative_bias import RelativeBias
@@ -92,8 +92,8 @@ def test_the_time_of_the_next_event_by_hand():
     history = History.from_lists(
         [[], [1, 2, 3], [], [4], []], times_ms=[[], [0, 5, 9], [], [7], []], now_ms=[1, 20, 30, 40, 50]
     )
-    assert next_time_ms(history).tolist() == [5, 9, 20, 40]
-    assert next_time_ms(History.from_lists([[], []])).tolist() == []
+    assert history.next_time_ms().tolist() == [5, 9, 20, 40]
+    assert History.from_lists([[], []]).next_time_ms().tolist() == []
 
 
 @pytest.mark.parametrize("layer", [RESEARCH, LIBRARY], ids=["research", "library"])

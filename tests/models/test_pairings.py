@@ -142,6 +142,8 @@ REFUSED = {
     "several states": r"^cost \(\w+\) must make one answer of several states under Reasoning; take Progressive or Ensemble$",
     "one state read": r"^(auxiliary|adapter|interests) \(\w+, which reads one state of an event\) must be None under Reasoning, "
     "which gives several$",
+    "items hidden": r"^objective \(MaskedItem, which hides items\) must tell them all under (encoder SessionTokens|adapter LongTermMemory), "
+    "which knows events of one item by it; take NextItem or LastItem$",
     "adapter weighs": r"^cost \(\w+\) must tell what each prediction costs under FewShot, which weighs them; take MarginRanking$",
 }
 
@@ -158,13 +160,14 @@ def reason(pairing: dict[str, str]) -> str | None:
     if pairing["objective"].startswith("NextItem"):
         if pairing["encoder"].startswith("Reasoning"):
             return _of_several(pairing)
-        if "adapter" in pairing and "MarginRanking" not in pairing["objective"]:
+        if pairing.get("adapter") == "FewShot" and "MarginRanking" not in pairing["objective"]:
             return "adapter weighs"
     elif pairing["encoder"].startswith("Reasoning"):
         return _of_several(pairing)
-    elif "adapter" in pairing:
+    elif pairing.get("adapter") == "FewShot":
         return "adapter hides"
-    return None
+    reads_items = pairing["encoder"].startswith("SessionTokens") or pairing.get("adapter") == "LongTermMemory"
+    return "items hidden" if reads_items and pairing["objective"].startswith("MaskedItem") else None
 
 
 def _of_several(pairing: dict[str, str]) -> str | None:
