@@ -37,6 +37,7 @@ CARDS = {
     "icsrec": ("icsrec",),
     "hstu": ("hstu", "hstu-large", "hstu-ranker"),
     "lightgbm": ("lightgbm",),
+    "mqsa-ted": ("mqsa_ted",),
     "mtgr": ("mtgr",),
     "rearec": ("rearec", "rearec-ensemble"),
     "sasrec": ("sasrec",),

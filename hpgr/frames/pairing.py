@@ -53,7 +53,7 @@ def _check_several(config: Any, cost: Any) -> None:
             f"cost ({kind(cost)}) must make one answer of several states under {kind(encoder)}; take Progressive or Ensemble"
         )
     for slot in ("auxiliary", "adapter"):
-        if (part := getattr(config, slot)) is not None:
+        if (part := getattr(config, slot)) is not None and getattr(part, "reads_states", True):
             raise ConfigError(
                 f"{slot} ({kind(part)}, which reads one state of an event) must be None under {kind(encoder)}, which gives several"
             )

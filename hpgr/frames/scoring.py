@@ -110,6 +110,11 @@ class ScoringRecommender(nn.Module):
         """Take the training counts of the catalogue ``[V]``."""
         self.prior.observe(counts_V)
 
+    def count(self, histories: Iterable[History]) -> None:
+        """Let the auxiliary, where it counts, count in the training histories, each user whole; before the first stage."""
+        if hasattr(self.auxiliary, "count"):
+            self.auxiliary.count(histories, self.num_items)
+
     @property
     def targets(self) -> CatalogueTargets:
         """What the objective predicts, drawn from and scored with."""

@@ -85,9 +85,11 @@ Read: TypeAlias = Callable[[Task], Tensor]
 
 
 class Auxiliary(Protocol):
-    """A further cost of the states that an objective trains, with a weight of its own.
+    """A further cost of the states that an objective trains, or of the items, with a weight of its own.
 
     ``takes_pairs``: a batch is a history and one that ends in the same items, row by row; else it is the history twice.
+    Its config says by ``reads_states`` whether it asks the encoder; silence means that it does. One that counts has
+    ``count(histories, num_items)``: all training histories, each user whole, before the first stage.
     """
 
     takes_pairs: ClassVar[bool]

@@ -155,7 +155,9 @@ def reason(pairing: dict[str, str]) -> str | None:
 def _of_several(pairing: dict[str, str]) -> str | None:
     if "[Progressive" not in pairing["objective"] and "[Ensemble" not in pairing["objective"]:
         return "several states"
-    return "one state read" if "auxiliary" in pairing or "adapter" in pairing else None
+    # Distillation asks the items and no state.
+    reads = "adapter" in pairing or pairing.get("auxiliary", "TransitionDistillation") != "TransitionDistillation"
+    return "one state read" if reads else None
 
 
 def test_the_registry_knows_these_parts():
@@ -178,6 +180,7 @@ def test_a_pairing_trains_or_says_why_not(pairing):
         return
     torch.manual_seed(0)
     frame = small(scoring_config(pairing)).build(num_items=NUM_ITEMS)
+    frame.count([windows()])
     train(frame, windows())
     with torch.no_grad():
         scores = frame.eval().scores(windows())
