@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from hpgr.objectives import Task
 from hpgr.objectives.scores import sides
 from hpgr.retrieval import Index
 from hpgr.retrieval.exact import top_k
+
+Moved: TypeAlias = Callable[[Jagged], Tensor]
+"""Item vectors ``(T, D)`` as they are to others in their place ``[T, D]``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +115,7 @@ class ScoringRecommender(nn.Module):
 
     def count(self, histories: Iterable[History]) -> None:
         """Let the auxiliary, where it counts, count in the training histories, each user whole; before the first stage."""
-        if hasattr(self.auxiliary, "count"):
+        if self.auxiliary is not None and hasattr(self.auxiliary, "count"):
             self.auxiliary.count(histories, self.num_items)
 
     @property
@@ -124,9 +127,11 @@ class ScoringRecommender(nn.Module):
         """``(T, D)``: the encoder's states; ``hidden_T`` bool marks events whose item is replaced by the mask vector."""
         return self.encoder(self.tokens(history, hidden_T), history)
 
-    def tokens(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
+    def tokens(self, history: History, hidden_T: Tensor | None = None, moved: Moved | None = None) -> Jagged:
         """``(T, D)``: what the encoder reads."""
         x_TD = self.items(history.item_idx)
+        if moved is not None:
+            x_TD = moved(history.jagged(x_TD))
         if self.actions is not None:
             x_TD = x_TD + self.actions(history.action.clamp(max=self.config.num_actions))
         if hidden_T is not None and self.config.mask_at == "input":
@@ -154,13 +159,16 @@ class ScoringRecommender(nn.Module):
             cost = cost + self.auxiliary(self._read, pair, self.targets, generator)
         return {"loss": cost} | monitors_of(self)
 
-    def query(self, history: History) -> Tensor:
-        """``[B, D]``: the state that answers "what comes at ``now_ms``?"; zero where a next-item model has no history."""
+    def query(self, history: History, moved: Moved | None = None) -> Tensor:
+        """``[B, D]``: the state that answers "what comes at ``now_ms``?"; zero where a next-item model has no history.
+
+        ``moved`` changes the item vectors that are read.
+        """
         task = self.objective.request_task(history)
         if self._asks_newest(task):
-            states = self._newest(task)
+            states = self._newest(task, moved)
         else:
-            states = self._encoded(task)
+            states = self._encoded(task, moved)
             answer = getattr(self.objective.cost, "answer", None)
             states = states if answer is None else answer(states)
         states_BD = self._adapted(states, task)
@@ -234,9 +242,9 @@ class ScoringRecommender(nn.Module):
         filled_B = task.history.lengths > 0
         return torch.equal(task.read_N[filled_B], task.history.user_offsets[1:][filled_B] - 1)
 
-    def _newest(self, task: Task) -> Tensor:
+    def _newest(self, task: Task, moved: Moved | None) -> Tensor:
         filled_B = task.history.lengths > 0
-        newest_ND = self.encoder.newest(self.tokens(task.history, task.hidden_T), task.history)
+        newest_ND = self.encoder.newest(self.tokens(task.history, task.hidden_T, moved), task.history)
         return newest_ND.new_zeros((len(filled_B), self.items.dim)).masked_scatter(filled_B[:, None], newest_ND)
 
     def _read(self, task: Task) -> Tensor:
@@ -245,10 +253,10 @@ class ScoringRecommender(nn.Module):
     def _adapted(self, states_ND: Tensor, task: Task) -> Tensor:
         return states_ND if self.adapter is None else self.adapter(states_ND, task, self.items).state_ND
 
-    def _encoded(self, task: Task) -> Tensor:
+    def _encoded(self, task: Task, moved: Moved | None = None) -> Tensor:
         if task.history.num_events == 0:
             return self.mask_D.new_zeros((task.read_N.shape[0], self.items.dim))
-        x, rows_N = self.tokens(task.history, task.hidden_T), task.read_N.clamp(min=0)
+        x, rows_N = self.tokens(task.history, task.hidden_T, moved), task.read_N.clamp(min=0)
         if hasattr(self.encoder, "states_at"):
             states: Tensor = self.encoder.states_at(x, task.history, rows_N)
             return states
