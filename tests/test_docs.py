@@ -25,6 +25,7 @@ from hpgr.training.run import overridden
 ROOT = Path(hpgr.__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CARDS = {
+    "ada-retrieval": ("ada_retrieval",),
     "bert4rec": ("bert4rec",),
     "cape": ("cape", "cape-din", "cape-hstu"),
     "counting": ("skip_count", "markov", "popularity", "popularity-recent", "popularity-hour", "item_knn", "ease"),

@@ -198,6 +198,28 @@ def test_costs_by_distance_refuse_items_that_score_otherwise():
         replace(frame, items=replace(frame.items, distance=False))
 
 
+ROUNDS = MODELS["ada_retrieval"](dim=DIM, rounds=3, per_round=3)
+
+
+@pytest.mark.parametrize(
+    "pairing",
+    [one for one in PAIRINGS if len(one) == 2 and reason(one) is None],
+    ids=lambda pairing: " + ".join(pairing.values()),
+)
+def test_rounds_go_over_every_encoder_and_objective(pairing):
+    base = scoring_config(pairing)
+    if getattr(base.encoder, "several_states", False):
+        with pytest.raises(ConfigError, match=r"^base.encoder \(Reasoning, which gives several states\) must give one"):
+            replace(ROUNDS, base=base)
+        return
+    torch.manual_seed(0)
+    frame = replace(ROUNDS, base=base).build(num_items=NUM_ITEMS)
+    frame.train().loss(windows(), torch_generator(1))["loss"].backward()
+    assert frame.user_adapter.outer.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        assert frame.eval().scores(windows()).isfinite().all()
+
+
 RANKERS = configs(RankingRecommender.Config)
 
 
