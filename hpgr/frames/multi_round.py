@@ -18,6 +18,7 @@ from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.core.jagged import Jagged
 from hpgr.frames.pairing import kind
 from hpgr.frames.stage import TrainableStage
+from hpgr.items import Items
 from hpgr.objectives import Task
 from hpgr.objectives.state_before_last import before_last
 from hpgr.retrieval.exact import top_k
@@ -91,6 +92,12 @@ class MultiRoundRecommender(nn.Module):
     @property
     def num_items(self) -> int:
         return self.base.num_items
+
+    @property
+    def items(self) -> Items:
+        """Of the recommender that it holds."""
+        found: Items = self.base.items
+        return found
 
     def observe(self, counts_V: Tensor) -> None:
         """Take the training counts of the catalogue ``[V]``."""

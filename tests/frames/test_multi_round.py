@@ -48,6 +48,12 @@ def test_one_round_is_the_base(name):
         assert torch.equal(frame.scores(HISTORY), frame.base.scores(HISTORY))
 
 
+def test_likeness_of_items_is_that_of_the_base_and_there_is_no_vector_of_a_user():
+    frame = over(sasrec)
+    assert frame.items is frame.base.items
+    assert not hasattr(frame, "query_vectors")
+
+
 @pytest.mark.parametrize("name", BASES)
 def test_rounds_are_apart_and_the_answer_is_one_after_another(name):
     """No item twice, none that was seen; with those left out, the list is the rounds' lists in their order."""
