@@ -25,6 +25,7 @@ from hpgr.training.run import overridden
 ROOT = Path(hpgr.__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CARDS = {
+    "ada-retrieval": ("ada_retrieval",),
     "bert4rec": ("bert4rec",),
     "cape": ("cape", "cape-din", "cape-hstu"),
     "counting": ("skip_count", "markov", "popularity", "popularity-recent", "popularity-hour", "item_knn", "ease"),
@@ -38,6 +39,7 @@ CARDS = {
     "icsrec": ("icsrec",),
     "hstu": ("hstu", "hstu-large", "hstu-ranker"),
     "lightgbm": ("lightgbm",),
+    "mqsa-ted": ("mqsa_ted",),
     "mtgr": ("mtgr",),
     "pisa": ("actr", "pisa"),
     "rearec": ("rearec", "rearec-ensemble"),

@@ -57,6 +57,8 @@ def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = No
         return {}
     if isinstance(frame, RankingRecommender) and selects_by_similarity(frame.config):
         warnings.warn(_UNTRAINED, stacklevel=2)
+    if hasattr(frame, "count"):
+        frame.count(_whole_histories(material))
     results = {}
     for stage in frame.stages():
         results[stage.name] = fit_stage(

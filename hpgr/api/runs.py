@@ -21,6 +21,7 @@ from hpgr.training.settings import StageSettings
 # The masked-item stage of HPGR wants a larger rate than ranking: docs/models/hpgr.md.
 _SETTINGS = {
     "retrieve": StageSettings(epochs=20, lr=3e-3, patience=3),
+    "rounds": StageSettings(epochs=10, lr=1e-3, patience=2),
     "rank": StageSettings(epochs=10, lr=1e-3, patience=2),
 }
 

@@ -102,9 +102,11 @@ class AttentionEncoder(nn.Module):
         return self.norm(values), chains.longer(own)
 
     def why_not_followed(self) -> str | None:
-        """Places that come from scores, for a token's scores would have to be told to the places of its chain."""
-        given = any(layer.context is not None for layer in self._stack())
-        return "context of its layer is given; set it to None" if given else None
+        """Places that come from scores, and queries of several rows: a token would have to be told of others in its chain."""
+        for name in ("context", "query_source"):
+            if any(getattr(layer.config, name) is not None for layer in self._stack()):
+                return f"{name} of its layer is given; set it to None"
+        return None
 
     def _below(
         self, x: Jagged, history: History, depth: int, kept: list[tuple[Tensor, Tensor]] | None = None
@@ -118,7 +120,7 @@ class AttentionEncoder(nn.Module):
         for layer in self._stack()[:depth]:
             attend = layer.attending(states, self.rule, bias)
             attend = attend if kept is None else _keeping(kept, attend)
-            states = states.with_values(layer.around(states.values, attend, layer.places(states)))
+            states = states.with_values(layer.around(states.values, attend, layer.places(states), layer.asking(states)))
         return states
 
     def _stack(self) -> list[TransformerLayer]:

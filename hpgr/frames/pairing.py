@@ -80,7 +80,8 @@ def _check_several(config: Any, cost: Any) -> None:
         (interests, ("auxiliary", "adapter")),
     ):
         for slot in slots:
-            if giving is not None and (part := getattr(config, slot)) is not None:
+            part = getattr(config, slot)
+            if giving is not None and part is not None and getattr(part, "reads_states", True):
                 raise ConfigError(
                     f"{slot} ({kind(part)}, which reads one state of an event) must be None under {kind(giving)}, which gives "
                     "several"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ from hpgr.objectives.scores import sides
 from hpgr.objectives.state_before_last import histories
 from hpgr.retrieval import Index
 from hpgr.retrieval.exact import best_products, best_vector, top_k
+
+Moved: TypeAlias = Callable[[Jagged], Tensor]
+"""Item vectors ``(T, D)`` as they are to others in their place ``[T, D]``."""
 
 
 class ScoringRecommender(nn.Module):
@@ -89,6 +92,11 @@ class ScoringRecommender(nn.Module):
         """Take the training counts of the catalogue ``[V]``."""
         self.prior.observe(counts_V)
 
+    def count(self, histories: Iterable[History]) -> None:
+        """Let the auxiliary, where it counts, count in the training histories, each user whole; before the first stage."""
+        if self.auxiliary is not None and hasattr(self.auxiliary, "count"):
+            self.auxiliary.count(histories, self.num_items)
+
     @property
     def targets(self) -> CatalogueTargets:
         """What the objective predicts, drawn from and scored with."""
@@ -98,9 +106,11 @@ class ScoringRecommender(nn.Module):
         """``(T, D)``: the encoder's states; ``hidden_T`` bool marks events whose item is replaced by the mask vector."""
         return self.encoder(self.tokens(history, hidden_T), history)
 
-    def tokens(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
+    def tokens(self, history: History, hidden_T: Tensor | None = None, moved: Moved | None = None) -> Jagged:
         """``(T, D)``: what the encoder reads."""
         x_TD = self.items(history.item_idx)
+        if moved is not None:
+            x_TD = moved(history.jagged(x_TD))
         if self.actions is not None:
             x_TD = x_TD + self.actions(history.action.clamp(max=self.config.num_actions))
         if hidden_T is not None and self.config.mask_at == "input":
@@ -128,10 +138,13 @@ class ScoringRecommender(nn.Module):
             cost = cost + self.auxiliary(self._read, (history, beside), self.targets, generator)
         return {"loss": cost} | monitors_of(self)
 
-    def query(self, history: History) -> Tensor:
-        """``[B, D]`` or ``[B, Q, D]``: what answers "what comes at ``now_ms``?"; zero where a next-item model has no history."""
+    def query(self, history: History, moved: Moved | None = None) -> Tensor:
+        """``[B, D]`` or ``[B, Q, D]``: what answers "what comes at ``now_ms``?"; zero where a next-item model has no history.
+
+        ``moved`` changes the item vectors that are read.
+        """
         task = self.objective.request_task(history)
-        query = self._one_answer(task) if self.interests is None else self._vectors(task)
+        query = self._one_answer(task, moved) if self.interests is None else self._vectors(task, moved)
         return query.masked_fill((task.read_N < 0).view(-1, *[1] * (query.dim() - 1)), 0.0)
 
     def scores(self, history: History) -> Tensor:
@@ -210,16 +223,16 @@ class ScoringRecommender(nn.Module):
         filled_B = task.history.lengths > 0
         return torch.equal(task.read_N[filled_B], task.history.user_offsets[1:][filled_B] - 1)
 
-    def _newest(self, task: Task) -> Tensor:
+    def _newest(self, task: Task, moved: Moved | None) -> Tensor:
         filled_B = task.history.lengths > 0
-        newest_ND = self.encoder.newest(self.tokens(task.history, task.hidden_T), task.history)
+        newest_ND = self.encoder.newest(self.tokens(task.history, task.hidden_T, moved), task.history)
         return newest_ND.new_zeros((len(filled_B), self.items.dim)).masked_scatter(filled_B[:, None], newest_ND)
 
-    def _one_answer(self, task: Task) -> Tensor:
+    def _one_answer(self, task: Task, moved: Moved | None) -> Tensor:
         """``[N, D]`` to a request: one vector, also where the encoder gives an event several states."""
         if self._asks_newest(task):
-            return self._adapted(self._newest(task), task)
-        states, answer = self._encoded(task), getattr(self.objective.cost, "answer", None)
+            return self._adapted(self._newest(task, moved), task)
+        states, answer = self._encoded(task, moved), getattr(self.objective.cost, "answer", None)
         return self._adapted(states if answer is None else answer(states), task)
 
     def _read(self, task: Task) -> Tensor:
@@ -228,24 +241,24 @@ class ScoringRecommender(nn.Module):
     def _adapted(self, states_ND: Tensor, task: Task) -> Tensor:
         return states_ND if self.adapter is None else self.adapter(states_ND, task, self.items).state_ND
 
-    def _encoded(self, task: Task) -> Tensor:
+    def _encoded(self, task: Task, moved: Moved | None = None) -> Tensor:
         """``[N, D]``, or the several states of each event that the encoder gives; of a user's vectors the one to be moved."""
         if self.interests is not None:
-            return self._closest(self._vectors(task), task)
+            return self._closest(self._vectors(task, moved), task)
         if task.history.num_events == 0:
             return self.mask_D.new_zeros((task.read_N.shape[0], self.items.dim))
-        x, rows_N = self.tokens(task.history, task.hidden_T), task.read_N.clamp(min=0)
+        x, rows_N = self.tokens(task.history, task.hidden_T, moved), task.read_N.clamp(min=0)
         if hasattr(self.encoder, "states_at"):
             states: Tensor = self.encoder.states_at(x, task.history, rows_N)
             return states
         return self.encoder(x, task.history).values[rows_N]
 
-    def _vectors(self, task: Task) -> Tensor:
+    def _vectors(self, task: Task, moved: Moved | None = None) -> Tensor:
         """``[N, Q, D]``: the vectors of each reading."""
         assert self.interests is not None
         empty = task.history.num_events == 0
         blank = task.history.jagged(self.mask_D.new_zeros((0, self.items.dim))) if empty else None
-        states = self.states(task.history, task.hidden_T) if blank is None else blank
+        states = self.encoder(self.tokens(task.history, task.hidden_T, moved), task.history) if blank is None else blank
         vectors_NQD: Tensor = self.interests(states, task.read_N, around=task.around)
         return vectors_NQD
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -75,6 +75,10 @@ class TwoStageRecommender(nn.Module):
     def observe(self, counts_V: Tensor) -> None:
         """Take the training counts of the catalogue ``[V]``."""
         self.retriever.observe(counts_V)
+
+    def count(self, histories: Iterable[History]) -> None:
+        """Let the first stage count in the training histories, each user whole."""
+        self.retriever.count(histories)
 
     def scores(self, history: History) -> Tensor:
         """``[B, V]``, from the first stage."""

@@ -22,6 +22,7 @@ from hpgr.nn.feed_forward import FeedForward, FeedForwardKind
 from hpgr.nn.newest_rows import NewestRows
 from hpgr.nn.norm import NormKind, check_norm, norm_layer
 from hpgr.nn.rotary import Rotary
+from hpgr.nn.window_mean import WindowMean
 from hpgr.ops.attention import MaskRule, PairBias, attention
 from hpgr.ops.candidate_attention import candidate_attention
 
@@ -39,6 +40,7 @@ class TransformerLayer(nn.Module):
         ``dropout`` acts inside the feed-forward part and on what each branch adds; ``residual_dropout``, where given,
         on the latter in its stead. ``gated``: what a branch adds is multiplied by ``σ(W x + b)`` of the row it is added
         to; with ``pre`` only. ``rotary`` turns queries and keys by their places; ``context`` finds places from the scores.
+        ``query_source``: what queries are made of; None for the row itself.
         """
 
         ffn_dim: int
@@ -52,6 +54,7 @@ class TransformerLayer(nn.Module):
         gated: bool = False
         rotary: Rotary | None = None
         context: ContextualPosition.Config | None = None
+        query_source: WindowMean | None = None
         eps: float = 1e-8
 
         def __post_init__(self) -> None:
@@ -93,11 +96,14 @@ class TransformerLayer(nn.Module):
 
     def forward(self, x: Jagged, rule: MaskRule, bias: PairBias | None = None) -> Jagged:
         """Rows of ``x`` see what ``rule`` shows them; ``bias`` is added to the scores of each pair."""
-        return x.with_values(self.around(x.values, self.attending(x, rule, bias), self.places(x)))
+        return x.with_values(self.around(x.values, self.attending(x, rule, bias), self.places(x), self.asking(x)))
 
-    def around(self, x_TD: Tensor, attend: Attend, place_T: Tensor | None = None) -> Tensor:
-        """The layer without its attention: ``attend`` says what rows read. ``place_T`` int64, for rotary positions."""
-        query_TD, key_TD = self._sides(x_TD)
+    def around(
+        self, x_TD: Tensor, attend: Attend, place_T: Tensor | None = None, asking_TD: Tensor | None = None
+    ) -> Tensor:
+        """The layer without its attention: ``attend`` says what rows read. ``place_T`` int64, for rotary positions;
+        ``asking_TD``: what queries are made of, the rows themselves where None."""
+        query_TD, key_TD = self._sides(x_TD, asking_TD)
         q_THK, k_THK, v_THK = self._projected(query_TD, key_TD)
         if self.config.rotary is not None and place_T is not None:
             q_THK, k_THK = (self.config.rotary.turned(x_THK, place_T) for x_THK in (q_THK, k_THK))
@@ -125,9 +131,14 @@ class TransformerLayer(nn.Module):
         """``[T]``: where rows stand, if the layer asks."""
         return None if self.config.rotary is None else position_in_row(x.offsets, x.values.shape[0])
 
+    def asking(self, x: Jagged) -> Tensor | None:
+        """``[T, D]``: what queries are made of, if not of the rows themselves."""
+        source = self.config.query_source
+        return None if source is None else source.of(x.values, x.offsets)
+
     def newest(self, x: Jagged, rows: NewestRows, bias: PairBias | None = None) -> Tensor:
         """``[N, D]``: what ``forward`` gives the newest event of each row, which sees all of it. ``bias``: of newest to earlier."""
-        query_TD, key_TD = self._sides(x.values)
+        query_TD, key_TD = self._sides(x.values, self.asking(x))
         query_ND = query_TD[rows.last_N]
         q_NHK, k_THK, v_THK = self._projected(query_ND, key_TD)
         if self.config.rotary is not None:
@@ -149,10 +160,16 @@ class TransformerLayer(nn.Module):
         )
         return self._finished(x.values[rows.last_N], query_ND, read_NHK)
 
-    def _sides(self, x_TD: Tensor) -> tuple[Tensor, Tensor]:
+    def _sides(self, x_TD: Tensor, asking_TD: Tensor | None) -> tuple[Tensor, Tensor]:
         """What queries and what keys and values are made of."""
-        query_TD = x_TD if self.config.norm == "post" else self.attention_norm(x_TD)
-        return query_TD, x_TD if self.config.norm == "released" else query_TD
+
+        def normed(rows_TD: Tensor) -> Tensor:
+            return rows_TD if self.config.norm == "post" else self.attention_norm(rows_TD)
+
+        query_TD = normed(x_TD if asking_TD is None else asking_TD)
+        if self.config.norm == "released":
+            return query_TD, x_TD
+        return query_TD, query_TD if asking_TD is None else normed(x_TD)
 
     def _projected(self, query_ND: Tensor, key_TD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         heads = (self.config.num_heads, -1)

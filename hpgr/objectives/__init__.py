@@ -89,11 +89,13 @@ Read: TypeAlias = Callable[[Task], Tensor]
 
 
 class Auxiliary(Protocol):
-    """A further cost of the states that an objective trains, with a weight of its own.
+    """A further cost of the states that an objective trains, or of the items, with a weight of its own.
 
     Its config's ``takes`` says what stands beside a history in a batch: ``pairs``, a history that ends in the same items row by
     row; ``shown``, what was shown in its sessions; ``history``, nothing. Where training has nothing of the kind, it is None.
     A config with ``needs_causal_sessions`` is as that of an objective.
+    It says by ``reads_states`` whether it asks the encoder; silence means that it does. One that counts has
+    ``count(histories, num_items)``: all training histories, each user whole, before the first stage.
     """
 
     def before_epoch(self, read: Read, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:

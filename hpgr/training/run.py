@@ -15,8 +15,8 @@ from hpgr.data.windows import TrainWindows
 from hpgr.training.settings import StageSettings
 
 
-def _both_stages() -> dict[str, StageSettings]:
-    return {"retrieve": StageSettings(), "rank": StageSettings()}
+def _each_stage() -> dict[str, StageSettings]:
+    return {"retrieve": StageSettings(), "rounds": StageSettings(), "rank": StageSettings()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,7 @@ class Run:
     split: SplitRule = field(default_factory=GlobalTime)
     windows: TrainWindows.Config | SessionParallelWindows.Config = field(default_factory=TrainWindows.Config)
     candidates: ExposedRequests.Config | SampledRequests.Config | None = None
-    stages: dict[str, StageSettings] = field(default_factory=_both_stages)
+    stages: dict[str, StageSettings] = field(default_factory=_each_stage)
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -60,7 +60,8 @@ def built(name: str, seed: int = 0):
 
 
 def stage_modules(frame) -> list:
-    return [stage.module for stage in frame.stages()]
+    """What each stage trains; of rounds, the recommender that they are asked of."""
+    return [getattr(stage.module, "base", stage.module) for stage in frame.stages()]
 
 
 def ranks(frame) -> bool:

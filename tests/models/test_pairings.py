@@ -173,7 +173,9 @@ def reason(pairing: dict[str, str]) -> str | None:
 def _of_several(pairing: dict[str, str]) -> str | None:
     if "[Progressive" not in pairing["objective"] and "[Ensemble" not in pairing["objective"]:
         return "several states"
-    return "one state read" if {"auxiliary", "adapter", "interests"} & set(pairing) else None
+    # Distillation asks the items and no state.
+    reads = {"adapter", "interests"} & set(pairing) or pairing.get("auxiliary", "TransitionDistillation") != "TransitionDistillation"
+    return "one state read" if reads else None
 
 
 def test_the_registry_knows_these_parts():
@@ -196,6 +198,7 @@ def test_a_pairing_trains_or_says_why_not(pairing):
         return
     torch.manual_seed(0)
     frame = small(scoring_config(pairing)).build(num_items=NUM_ITEMS)
+    frame.count([windows()])
     train(frame, windows())
     with torch.no_grad():
         scores = frame.eval().scores(windows())
@@ -237,6 +240,26 @@ def test_several_states_of_an_event_and_several_vectors_of_a_user_keep_apart():
     assert thought.dim() == 2
     assert vectors.shape == (3, 4, DIM)
     torch.testing.assert_close(scores, (vectors @ frame.items.table().T).amax(1))
+ROUNDS = MODELS["ada_retrieval"](dim=DIM, rounds=3, per_round=3)
+
+
+@pytest.mark.parametrize(
+    "pairing",
+    [one for one in PAIRINGS if len(one) == 2 and reason(one) is None],
+    ids=lambda pairing: " + ".join(pairing.values()),
+)
+def test_rounds_go_over_every_encoder_and_objective(pairing):
+    base = scoring_config(pairing)
+    if getattr(base.encoder, "several_states", False):
+        with pytest.raises(ConfigError, match=r"^base.encoder \(Reasoning, which gives several states\) must give one"):
+            replace(ROUNDS, base=base)
+        return
+    torch.manual_seed(0)
+    frame = replace(ROUNDS, base=base).build(num_items=NUM_ITEMS)
+    frame.train().loss(windows(), torch_generator(1))["loss"].backward()
+    assert frame.user_adapter.outer.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        assert frame.eval().scores(windows()).isfinite().all()
 
 
 RANKERS = configs(RankingRecommender.Config)
