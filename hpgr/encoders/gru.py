@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from hpgr.core.batch import History
-from hpgr.core.errors import ConfigError
-from hpgr.core.jagged import Jagged, position_in_row, row_of
+from hpgr.core.errors import ConfigError, UnsupportedError
+from hpgr.core.jagged import Jagged, position_in_row, row_of, shapes_are_fixed
 
 
 class GruEncoder(nn.Module):
@@ -68,6 +68,8 @@ class GruEncoder(nn.Module):
         size = x.values.shape[0]
         if size == 0:
             return x
+        if shapes_are_fixed():
+            raise UnsupportedError("a GRU's steps are as many as its longest session; it has no form of fixed shapes")
         by_session = self.config.scope == "session"
         # Users without events have no state to begin with.
         offsets = history.session_offsets if by_session else history.user_offsets.unique_consecutive()

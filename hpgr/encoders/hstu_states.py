@@ -96,7 +96,6 @@ class HstuStates(nn.Module):
 
 def next_time_ms(history: History) -> Tensor:
     """``[T]`` int64: when the event that follows each one came; ``now_ms`` after a user's newest."""
-    following_T = torch.cat([history.time_ms[1:], history.time_ms[:0].new_zeros(min(1, history.num_events))])
-    some = history.lengths > 0
-    following_T[history.user_offsets[1:][some] - 1] = history.now_ms[some]
-    return following_T
+    user_T, event_T = history.user_of_event(), torch.arange(history.num_events, device=history.time_ms.device)
+    following_T = torch.cat([history.time_ms[1:], history.time_ms[:1]])
+    return torch.where(event_T == history.user_offsets[1:][user_T] - 1, history.now_ms[user_T], following_T)

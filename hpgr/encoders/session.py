@@ -78,7 +78,7 @@ class SessionEnhancement(nn.Module):
             return member_TD[offsets[1:] - 1]
         sums_SD = member_TD.new_zeros((offsets.shape[0] - 1, member_TD.shape[1]))
         sums_SD = sums_SD.index_add(0, history.session_of_event(), member_TD)
-        return sums_SD / offsets.diff()[:, None].to(sums_SD.dtype)
+        return sums_SD / offsets.diff().clamp(min=1)[:, None].to(sums_SD.dtype)
 
 
 class SessionTrunk(nn.Module):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from hpgr.core.jagged import shapes_are_fixed
 from hpgr.ops.attention.block_bias import TabledBias
 from hpgr.ops.attention.blocked import attention_blocked
+from hpgr.ops.attention.fixed import attention_fixed
 from hpgr.ops.attention.fused import attention_fused, can_fuse
 from hpgr.ops.attention.mask_rule import MaskRule
 from hpgr.ops.attention.reference import attention_reference
@@ -26,6 +28,7 @@ IMPLEMENTATIONS = {
     "vectorised": attention_vectorised,
     "blocked": attention_blocked,
     "fused": attention_fused,
+    "fixed": attention_fixed,
     "triton": attention_triton,
 }
 
@@ -64,8 +67,9 @@ def attention(  # noqa: PLR0913 - tensors and the options that define the weight
 
 
 def implementation_for(q_THK: Tensor, v_THK: Tensor, *, weights: Kind, rule: MaskRule, bias: PairBias | None) -> str:
-    """What ``auto`` runs: on a CPU the fused kernel where it applies, else blocks; on CUDA Triton where ``HPGR_TRITON=1``."""
-    if q_THK.device.type != "cpu":
+    """What ``auto`` runs: on a CPU the fused kernel where it applies, else blocks; on CUDA Triton where ``HPGR_TRITON=1``;
+    inside ``fixed_shapes`` what has them."""
+    if q_THK.device.type != "cpu" or shapes_are_fixed():
         return chosen("auto", IMPLEMENTATIONS, triton=chooses_triton(q_THK, bias))
     if can_fuse(weights, rule, bias) and q_THK.shape[2] == v_THK.shape[2]:
         return "fused"
