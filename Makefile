@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/hpgr demo --out demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

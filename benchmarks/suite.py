@@ -20,6 +20,7 @@ _LIMIT_S = 300
 JOBS = {
     "loading": ["loading.py", "--short", "--write"],
     "attention": ["attention.py", "--runs", "5", "--write"],
+    "selective_scan": ["selective_scan.py", "--runs", "3", "--write"],
     "catalogue": ["catalogue.py", "--parts", "softmax", "--write"],
     "latency": ["latency.py"],
     "cost_curves": ["cost_curves.py", "--candidates", "50", "--longest-dense", "8192"],

@@ -33,6 +33,7 @@ SWITCHES = {
     "sigma 3": (f"{SELECTION}.sigma=3",),
     "sigma learned": (f"{SELECTION}.learn_sigma=true",),
     "score-weighted": (f"{SELECTION}.weighting=score",),
+    "similar and recent": (f"{SELECTION}.recency=0.1",),
     "inside sessions": (f"{SELECTION}.same_session=true",),
 }
 

@@ -31,6 +31,8 @@ def _data(name: str) -> DataSet:
         folder=recipe.folder,
         view=recipe.view,
         limit=recipe.limit,
+        # Its requests mostly hold one video: the few users with clicks and skips make GAUC noise.
+        metric="AUC" if name == "kuairand_clicks" else None,
     )
 
 

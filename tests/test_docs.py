@@ -26,15 +26,21 @@ ROOT = Path(hpgr.__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CARDS = {
     "bert4rec": ("bert4rec",),
+    "cape": ("cape", "cape-din", "cape-hstu"),
     "counting": ("skip_count", "markov", "popularity", "popularity-recent", "popularity-hour", "item_knn", "ease"),
+    "din": ("din",),
     "esasrec": ("esasrec",),
     "gru4rec": ("gru4rec", "gru4rec-bprmax"),
     "gsasrec": ("gsasrec",),
     "hpgr": ("hpgr", "hpgr-live", "hpgr-paper"),
+    "clusterseq": ("clusterseq",),
+    "icsrec": ("icsrec",),
     "hstu": ("hstu", "hstu-large", "hstu-ranker"),
     "lightgbm": ("lightgbm",),
     "mtgr": ("mtgr",),
+    "rearec": ("rearec", "rearec-ensemble"),
     "sasrec": ("sasrec",),
+    "sigma": ("sigma", "sigma-forward"),
 }
 FAST = "stages.retrieve.epochs=1 stages.rank.epochs=1 stages.retrieve.limit_batches=4 stages.rank.limit_batches=4"
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from hpgr.answering.answerer import Answerer
+from hpgr.answering.titles import load_titles
 from hpgr.core.config import from_tree
 from hpgr.core.vocabulary import Vocabulary
 from hpgr.data.asked_histories import LogFacts
@@ -23,11 +25,13 @@ CLOCK = "clock"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opened:
-    """``log``: what histories must share with the log that the model was trained on."""
+    """``log``: what histories must share with the log that the model was trained on. ``titles [V_store]``: of the log's items,
+    null where one has none; None where the bundle keeps none."""
 
     bundle: Bundle
     answerer: Answerer
     log: LogFacts
+    titles: pl.Series | None = None
 
 
 def open_bundle(folder: str | Path) -> Opened:
@@ -45,7 +49,8 @@ def open_bundle(folder: str | Path) -> Opened:
         max_len=from_tree(facts["run"]["windows"]).max_len,
         learnt_from_shown=isinstance(from_tree(facts["run"]["candidates"]), ExposedRequests.Config),
     )
-    return Opened(bundle=bundle, answerer=answerer, log=log_facts(facts, clock.items))
+    titles = load_titles(Path(folder), len(clock.items))
+    return Opened(bundle=bundle, answerer=answerer, log=log_facts(facts, clock.items), titles=titles)
 
 
 def log_facts(facts: dict[str, Any], items: Vocabulary) -> LogFacts:

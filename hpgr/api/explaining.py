@@ -9,6 +9,7 @@ import polars as pl
 import torch
 
 from hpgr.answering.answerer import Answerer
+from hpgr.answering.preference import preference
 from hpgr.core.batch import Candidates, History
 from hpgr.data.asked_histories import AskedHistories
 from hpgr.data.candidate_lists import Lists
@@ -72,16 +73,12 @@ def _picked(
     answerer: Answerer, history: History, candidates: Candidates, events: int
 ) -> list[list[tuple[int, float | None]]]:
     """For each candidate ``(event, weight)`` of the strongest selected events, or of the newest without weights."""
-    ranker = getattr(answerer.frame, "ranker", answerer.frame)
-    selected = None
-    if hasattr(ranker, "encoder") and hasattr(ranker.encoder, "selected"):
-        selected = ranker.encoder.selected(history, candidates, answerer.frame.signal(history, candidates))
-    if selected is None:
+    found = preference(answerer.frame, history, candidates)
+    if found is None:
         newest = range(max(0, history.num_events - events), history.num_events)
         return [[(event, None) for event in newest] for _ in range(candidates.num_candidates)]
-    rows_CW, gate_CW = selected
-    gate_CW, order = gate_CW.sort(dim=1, descending=True, stable=True)
-    best = rows_CW.gather(1, order)[:, :events].tolist()
+    gate_CW, order = found.gate_CW.sort(dim=1, descending=True, stable=True)
+    best = found.rows_CW.gather(1, order)[:, :events].tolist()
     return [
         [(row, weight) for row, weight in zip(rows, gates) if row >= 0] for rows, gates in zip(best, gate_CW.tolist())
     ]

@@ -66,7 +66,7 @@ def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = No
             seed=run.seed,
             validate=validation(frame, stage, material, run),
             keep=keep,
-            asked=(run.windows, run.split, None if stage.batches == "history" else run.candidates),
+            asked=(run.windows, run.split, run.candidates if stage.batches == "candidates" else None),
         )
         ratio = (results[stage.name].curve or ({},))[-1].get("sem_branch_ratio", 0.0)
         if ratio > BRANCH_LIMIT:
@@ -98,7 +98,7 @@ def validation(
     frame: Any, stage: TrainableStage, material: Material, run: Run
 ) -> Callable[[], dict[str, float]] | None:
     """What is measured of a stage after each epoch, the deciding metric first; None where there is nothing to ask."""
-    return _retrieval(stage, material, run) if stage.batches == "history" else _ranking(stage, material, run)
+    return _ranking(stage, material, run) if stage.batches == "candidates" else _retrieval(stage, material, run)
 
 
 def _retrieval(stage: TrainableStage, material: Material, run: Run) -> Callable[[], dict[str, float]] | None:

@@ -11,6 +11,7 @@ import torch
 from hpgr.core.errors import ConfigError, DataError
 from hpgr.core.jagged import Jagged
 from hpgr.data.item_clock import ItemClock
+from hpgr.data.paired_windows import PairedWindows
 from hpgr.data.queries import QueryBatches, RequestQueries, SampledQueries
 from hpgr.data.ranges import Queries, flat_index, offsets_from
 from hpgr.data.ranking_batch import RankingInput
@@ -73,6 +74,8 @@ class Material:
         """
         if stage.batches == "history":
             return self._windows(stage.module, run)
+        if stage.batches == "pairs":
+            return self._pairs(stage.module, run)
         return self.labelled_batches(features_of(stage.module), run)
 
     def _windows(self, frame: Any, run: Run) -> Batches:
@@ -92,6 +95,14 @@ class Material:
                 "a set is kept; take TrainWindows, or prepare with --ties file"
             )
         return SessionParallelWindows(*parts, run.windows, scope=frame.config.encoder.scope)
+
+    def _pairs(self, frame: Any, run: Run) -> Batches:
+        windows = self._windows(frame, run)
+        if not isinstance(windows, TrainWindows):
+            raise ConfigError(
+                "windows (session-parallel) must be TrainWindows for a model that compares histories in pairs"
+            )
+        return PairedWindows(windows, self.store, self.split.train, self.split.catalogue, seed=run.seed)
 
     def labelled_batches(self, features: tuple[str, ...], run: Run) -> ExposedRequests | SampledRequests:
         """Histories with the labelled candidates that a ranker with these cross features is trained on."""

@@ -13,11 +13,12 @@ import polars as pl
 import torch
 
 from hpgr.answering.answerer import Answerer, Wanted
+from hpgr.answering.indexing import index_of
 from hpgr.answering.opening import CLOCK, log_facts, open_bundle
+from hpgr.answering.titles import save_titles, titles_of
 from hpgr.api.evaluating import Measure, Subject, evaluate
 from hpgr.api.explaining import explain
 from hpgr.api.fitting import fit
-from hpgr.api.indexing import built_index
 from hpgr.api.material import Material
 from hpgr.api.runs import actions_of, run_for
 from hpgr.core.config import from_tree, to_tree
@@ -67,6 +68,7 @@ class Recommender:
         self._store: SequenceStore | None = None
         self._material: Material | None = None
         self._facts: dict[str, Any] = {}
+        self._titles: pl.Series | None = None
         self.stages: dict[str, StageResult] = {}
 
     @property
@@ -99,7 +101,7 @@ class Recommender:
             max_len=run.windows.max_len,
             learnt_from_shown=isinstance(run.candidates, ExposedRequests.Config),
         )
-        self._facts = _facts(store, material, run, self.stages)
+        self._facts, self._titles = _facts(store, material, run, self.stages), titles_of(store.item_table)
         return self
 
     def evaluate(self, store: SequenceStore | None = None, how: Measure = Measure()) -> dict[str, ResultCard]:
@@ -163,7 +165,7 @@ class Recommender:
         store = store or self.store()
         rows = np.linspace(0, len(store.users) - 1, min(num_queries, len(store.users))).astype(np.int64)
         asked = of_users(store, store.users.at(rows).to_list(), None)
-        return built_index(self._ready(), asked, kind, k)
+        return index_of(self._ready(), asked, kind, k)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write a bundle to ``folder``.
@@ -172,7 +174,12 @@ class Recommender:
         """
         answerer, folder = self._ready(), Path(folder)
         bundle = Bundle(model=self.run.name, frame=answerer.frame, items=answerer.catalogue.items, facts=self._facts)
-        write_bundle(folder, bundle, overwrite=overwrite, beside=lambda new: answerer.clock.save(new / CLOCK))
+
+        def beside(new: Path) -> None:
+            answerer.clock.save(new / CLOCK)
+            save_titles(self._titles, new)
+
+        write_bundle(folder, bundle, overwrite=overwrite, beside=beside)
         return folder
 
     @classmethod
@@ -188,7 +195,7 @@ class Recommender:
         recommender.stages = {
             name: StageResult(**{**row, "curve": tuple(row["curve"])}) for name, row in facts["stages"].items()
         }
-        recommender._facts = facts
+        recommender._facts, recommender._titles = facts, opened.titles
         return recommender
 
     def _default(self, *, num_actions: int = 0, exposed: bool = False) -> Run:

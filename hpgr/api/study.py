@@ -29,7 +29,7 @@ Space = Mapping[str, tuple[Any, ...]]
 class DataSet:
     """What is asked of which log. ``source``, ``folder`` and ``view``: as in a recipe; or ``build``, which writes a store
     to the path that it is given. ``limit``: questions asked at most, spread evenly; None: all. ``exclude_seen``: what is in
-    a user's history is not recommended."""
+    a user's history is not recommended. ``metric``: what trials on it are judged by, in place of the tuning's."""
 
     question: Question
     split: SplitRule = field(default_factory=GlobalTime)
@@ -39,6 +39,7 @@ class DataSet:
     build: Callable[[Path], SequenceStore] | None = None
     limit: int | None = None
     exclude_seen: bool = False
+    metric: str | None = None
 
     def measure(self, part: Part = "test") -> Measure:
         """How the data set is asked."""
@@ -57,8 +58,9 @@ class DataSet:
 class Tuning:
     """``trials`` settings of each model's space are tried with one seed and judged by ``metric`` on the validation part.
 
-    ``spaces``: by model. ``metric``: of the result card; by default NDCG@10 or GAUC, as the question is. ``sampler``: ``random``
-    draws without repetition; ``tpe`` is Optuna's (extra ``tune``); ``auto`` is ``tpe`` where it is installed.
+    ``spaces``: by model. ``metric``: of the result card; by default NDCG@10 or GAUC, as the question is; a data set may name
+    its own. ``sampler``: ``random`` draws without repetition; ``tpe`` is Optuna's (extra ``tune``); ``auto`` is ``tpe`` where
+    it is installed.
     """
 
     trials: int
@@ -77,16 +79,17 @@ class Tuning:
                 if isinstance(choices, str) or not choices or len(set(map(option_text, choices))) < len(choices):
                     raise ConfigError(f"choices of {path} of {model} ({choices!r}) must be a tuple of different values")
 
-    def metric_for(self, question: Question) -> str:
-        """What a trial is judged by."""
-        return self.metric or ("NDCG@10" if question == "retrieve" else "GAUC")
+    def metric_for(self, data: DataSet) -> str:
+        """What a trial on ``data`` is judged by."""
+        return data.metric or self.metric or ("NDCG@10" if data.question == "retrieve" else "GAUC")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
     """``models``: by name a function of the data set that gives the run; name, split and seed of the run are the study's.
 
-    The first of ``seeds`` is also that of the trials.
+    The first of ``seeds`` is also that of the trials. ``factors``: by name the models that differ in one thing, the one that
+    the others are held against first; each gets a plot.
     """
 
     data: Mapping[str, DataSet]
@@ -94,6 +97,7 @@ class Study:
     seeds: tuple[int, ...] = (1, 2, 3)
     tuning: Tuning | None = None
     summary: str = "Study"
+    factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, values in (("data", self.data), ("models", self.models), ("seeds", self.seeds)):
@@ -104,6 +108,12 @@ class Study:
         names = [*self.data, *self.models]
         if len({file_name(name) for name in names}) < len(names):
             raise ConfigError(f"names of data and models ({', '.join(names)}) must be different, also as folders")
+        for factor, models in self.factors.items():
+            if len(models) < 2:
+                raise ConfigError(f"models of factor {factor} ({', '.join(models) or 'none'}) must be at least 2")
+            for model in models:
+                if model not in self.models:
+                    raise UnknownNameError.of(f"model of factor {factor}", model, self.models)
         for model in self.tuning.spaces if self.tuning else ():
             if model not in self.models:
                 raise UnknownNameError.of("model of the study", model, self.models)

@@ -185,7 +185,7 @@ def _trials(study: Study, base: Run, store: SequenceStore, asked: DataSet, bench
     """The trials of one model; of their checkpoints only those of the best one stay."""
     tuning = study.tuning
     assert tuning is not None
-    space, metric, sampler = tuning.spaces[base.name], tuning.metric_for(asked.question), chosen_sampler(tuning.sampler)
+    space, metric, sampler = tuning.spaces[base.name], tuning.metric_for(asked), chosen_sampler(tuning.sampler)
     how = asked.measure("validation")
     place, ahead = bench.out / f"seed-{base.seed}", list[tuple[float, str]]()
     options = {path: [option_text(choice) for choice in choices] for path, choices in space.items()}

@@ -69,6 +69,7 @@ def demo(
     trees = {question: found.tree() for question, found in scores.items()}
     (out / _MARK).write_text(json_text.dumps({"kind": "hpgr demo", "scores": trees}, indent=1) + "\n")
     say(table(["what is left", ""], paths.items()))
+    say(f"See why, and what would be if: hpgr serve {out / 'bundle'} --store {out / 'store'}")
     if json:
         emit({"scores": trees, "answer": answer_tree(answer), "paths": paths})
 

@@ -39,6 +39,7 @@ def study(
     from hpgr.api.studying import Bench, run_study
     from hpgr.cli.leaderboard import standing_table
     from hpgr.evaluation.card_files import found_cards
+    from hpgr.evaluation.factor_plots import write_factor_plots
     from hpgr.evaluation.leaderboard import write_leaderboard
     from hpgr.evaluation.results_tables import write_markdown
     from hpgr.evaluation.standings import standings
@@ -49,7 +50,10 @@ def study(
     tables = standings(found_cards([out]))
     write_leaderboard(tables, out, title=asked.summary)
     write_markdown(tables, out / "tables.md")
+    plots = write_factor_plots(tables, asked.factors, out / "factors")
     if json:
-        emit({"out": out, "tables": [{"name": t.name, "models": [row.label for row in t.rows]} for t in tables]})
+        named = [{"name": t.name, "models": [row.label for row in t.rows]} for t in tables]
+        emit({"out": out, "tables": named, "plots": plots})
     else:
-        show(*map(standing_table, tables), f"Cards, tables.md, index.html and leaderboard.json stand in {out}.")
+        drawn = [f"Plots, one a factor, stand in {out / 'factors'}."] if plots else []
+        show(*map(standing_table, tables), f"Cards, tables.md, index.html and leaderboard.json stand in {out}.", *drawn)

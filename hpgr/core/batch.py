@@ -116,6 +116,43 @@ class History:
             features={name: column[keep] for name, column in self.features.items()},
         )
 
+    def of_user(self, user: int) -> History:
+        """The history of one of the users, in memory of its own."""
+        start, stop = self.user_offsets[user : user + 2].tolist()
+        inside = (self.session_offsets > start) & (self.session_offsets <= stop)
+        offsets = self.user_offsets.new_tensor([0, stop - start])
+        return History(
+            item_idx=self.item_idx[start:stop].clone(),
+            time_ms=self.time_ms[start:stop].clone(),
+            action=self.action[start:stop].clone(),
+            user_offsets=offsets,
+            session_offsets=torch.cat([offsets[:1], self.session_offsets[inside] - start]),
+            now_ms=self.now_ms[user : user + 1].clone(),
+            session_open=self.session_open[user : user + 1].clone(),
+            features={name: column[start:stop].clone() for name, column in self.features.items()},
+        )
+
+    @classmethod
+    def together(cls, histories: Sequence[History]) -> History:
+        """All their users in one batch, in their order."""
+
+        def joined(name: str) -> Tensor:
+            return torch.cat([getattr(history, name) for history in histories])
+
+        def offsets(name: str) -> Tensor:
+            begins, parts = 0, [histories[0].user_offsets[:1]]
+            for history in histories:
+                parts.append(getattr(history, name)[1:] + begins)
+                begins += history.num_events
+            return torch.cat(parts)
+
+        return cls(
+            **{name: joined(name) for name in ("item_idx", "time_ms", "action", "now_ms", "session_open")},
+            user_offsets=offsets("user_offsets"),
+            session_offsets=offsets("session_offsets"),
+            features={name: torch.cat([h.features[name] for h in histories]) for name in histories[0].features},
+        )
+
     def to(self, device: torch.device | str) -> History:
         """The same batch on ``device``."""
         return _moved(self, device)

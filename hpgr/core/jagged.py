@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 _FIXED = ContextVar("fixed_shapes", default=False)
 
 

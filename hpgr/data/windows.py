@@ -19,6 +19,8 @@ from hpgr.data.ranges import Ranges, flat_index
 from hpgr.data.thinning import kept_events, kept_lengths, thin_length, thinned
 from hpgr.data.tie_shuffle import shuffled_ties
 
+_SAMPLINGS = ("cover", "proportional", "prefixes")
+
 
 class TrainWindows:
     """Iterates over one epoch of ``History`` batches; the same for the same seed, epoch and number of ranks.
@@ -32,7 +34,9 @@ class TrainWindows:
 
         ``min_len``: users with fewer training events are left out. ``sampling``: ``cover`` cuts every user's events
         into windows at borders that move with each epoch, so that each event is in exactly one; ``proportional``
-        draws as many windows as make up the same number of events, users in proportion to their events.
+        draws as many windows as make up the same number of events, users in proportion to their events; ``prefixes`` has
+        a window for every event from the ``min_len``-th on: it and what came before, which is for objectives that predict
+        a window's last event only.
         ``stochastic_length``: alpha in (1, 2]; a window of more than ``max_len ** (alpha / 2)`` events is often thinned
         to as many, anew in each epoch; 2 keeps all (see ``hpgr.data.thinning``).
         """
@@ -40,7 +44,7 @@ class TrainWindows:
         max_len: int = 200
         batch_tokens: int = 8192
         min_len: int = 2
-        sampling: Literal["cover", "proportional"] = "cover"
+        sampling: Literal["cover", "proportional", "prefixes"] = "cover"
         stochastic_length: float = 2.0
 
         def __post_init__(self) -> None:
@@ -52,8 +56,8 @@ class TrainWindows:
                 raise ConfigError(
                     f"batch_tokens ({self.batch_tokens}) must be at least max_len ({self.max_len}); a window must fit"
                 )
-            if self.sampling not in ("cover", "proportional"):
-                raise ConfigError(f"sampling ({self.sampling}) must be cover or proportional")
+            if self.sampling not in _SAMPLINGS:
+                raise ConfigError(f"sampling ({self.sampling}) must be one of {', '.join(_SAMPLINGS)}")
             if not 1 < self.stochastic_length <= 2:
                 raise ConfigError(f"stochastic_length ({self.stochastic_length}) must lie in (1, 2]")
 
@@ -104,11 +108,14 @@ class TrainWindows:
             history = shuffled_ties(history, draws.uniform("events", flat_index(start, stop)))
         return history if self.config.stochastic_length == 2 else self._thinned(history, start, stop)
 
+    def borders(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """``(start [B], stop [B])``: the events that the windows of one batch are cut from."""
+        return self._batches()[number]
+
     def _batches(self) -> list[tuple[np.ndarray, np.ndarray]]:
         if self._plan is None:
             generator = numpy_generator(self._seed, "windows", self._epoch)
-            draw = covering_windows if self.config.sampling == "cover" else _proportional_windows
-            start, stop = draw(self._start, self._stop, self.config, generator)
+            start, stop = _WINDOWS[self.config.sampling](self._start, self._stop, self.config, generator)
             rows = fill_by_length(self._kept(start, stop), self.config.batch_tokens, generator, self._shard)
             self._plan = [(start[batch], stop[batch]) for batch in rows]
         return self._plan
@@ -160,3 +167,14 @@ def _proportional_windows(
     drawn = np.searchsorted(ends, generator.integers(0, ends[-1], max(round(ends[-1] / expected), 1)), side="right")
     opens = start[drawn] + generator.integers(0, lengths[drawn] - size[drawn] + 1)
     return opens, opens + size[drawn]
+
+
+def _prefixes(
+    start: np.ndarray, stop: np.ndarray, config: TrainWindows.Config, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    count = stop - start - config.min_len + 1
+    closes = flat_index(start + config.min_len, stop + 1)
+    return np.maximum(np.repeat(start, count), closes - config.max_len), closes
+
+
+_WINDOWS = {"cover": covering_windows, "proportional": _proportional_windows, "prefixes": _prefixes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -12,9 +12,48 @@ from hpgr.core.jagged import Jagged
 
 
 class Encoder(Protocol):
-    """``(T, D)`` in, ``(T, D)`` out, same offsets; sees the history's times and sessions, never its items."""
+    """``(T, D)`` in, ``(T, D)`` out, same offsets; sees the history's times and sessions, never its items.
+
+    Its config says by ``causal`` whether a state knows nothing of later events; silence means that it may.
+    """
 
     def __call__(self, x: Jagged, history: History) -> Jagged: ...
+
+
+class FollowedEncoder(Encoder, Protocol):
+    """An encoder that goes on after an event without running the events again.
+
+    A chain of tokens follows each event of ``after_N`` (ascending; an event may be there twice): a token reads what the event
+    may read and the tokens of its own chain up to itself. No event and no other chain reads it.
+    """
+
+    def begin(self, x: Jagged, history: History, after_N: Tensor) -> tuple[Jagged, Any]:
+        """The states ``(T, D)`` and chains without a token."""
+        ...
+
+    def follow(self, chains: Any, x_ND: Tensor) -> tuple[Tensor, Any]:
+        """``[N, D]``: the states of one token more in each chain, which brings its own place; and the longer chains."""
+        ...
+
+    def why_not_followed(self) -> str | None:
+        """Why it cannot with these settings; None where it can."""
+        ...
+
+
+def why_not_followed(encoder: Any) -> str | None:
+    """Why tokens cannot follow the events of ``encoder`` at the cost of a token; None where they can."""
+    if not hasattr(encoder, "why_not_followed"):
+        return f"{type(encoder).__qualname__} keeps nothing of the events that it has run"
+    why: str | None = encoder.why_not_followed()
+    return why
+
+
+class AskedEncoder(Encoder, Protocol):
+    """An encoder that is told which events are read, and may give each several states; the cost's ``answer`` makes one of them."""
+
+    def states_at(self, x: Jagged, history: History, rows_N: Tensor) -> Tensor:
+        """``[N, ..., D]``: the states of the events ``rows_N``, in any order."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from hpgr.core.batch import History
-from hpgr.core.errors import ConfigError, UnsupportedError
-from hpgr.core.jagged import Jagged, position_in_row, row_of, shapes_are_fixed
+from hpgr.core.errors import ConfigError
+from hpgr.core.jagged import Jagged
+from hpgr.nn.packed_order import packed_order
 
 
 class GruEncoder(nn.Module):
@@ -65,11 +66,28 @@ class GruEncoder(nn.Module):
 
     def forward(self, x: Jagged, history: History) -> Jagged:
         """``(T, D)`` to ``(T, D)``."""
+        return x if x.values.shape[0] == 0 else x.with_values(self._run(x, history)[-1])
+
+    def begin(self, x: Jagged, history: History, after_N: Tensor) -> tuple[Jagged, Tensor]:
+        """As ``FollowedEncoder.begin``; a chain is the state ``[L, N, D]`` that it goes on from."""
+        if x.values.shape[0] == 0:
+            return x, self.initial(after_N.shape[0])
+        layers = self._run(x, history)
+        return x.with_values(layers[-1]), torch.stack(layers)[:, after_N]
+
+    def follow(self, chains: Tensor, x_ND: Tensor) -> tuple[Tensor, Tensor]:
+        """As ``FollowedEncoder.follow``."""
+        with torch.autocast(x_ND.device.type, enabled=False):
+            chains = self.step(chains, x_ND.to(chains.dtype))
+        return chains[-1], chains
+
+    def why_not_followed(self) -> str | None:
+        """Nothing hinders it."""
+        return None
+
+    def _run(self, x: Jagged, history: History) -> list[Tensor]:
+        """``[T, D]`` of every layer, for at least one event."""
         size = x.values.shape[0]
-        if size == 0:
-            return x
-        if shapes_are_fixed():
-            raise UnsupportedError("a GRU's steps are as many as its longest session; it has no form of fixed shapes")
         by_session = self.config.scope == "session"
         # Users without events have no state to begin with.
         offsets = history.session_offsets if by_session else history.user_offsets.unique_consecutive()
@@ -79,13 +97,13 @@ class GruEncoder(nn.Module):
         states_SLD = self._begin(history, offsets)
         with torch.autocast(x.values.device.type, enabled=False):
             values_PD = self.input_dropout(x.values.to(states_SLD.dtype))[event_P]
-            ends = []
+            layers = []
             for depth, layer in enumerate(self.layers):
                 begin_1SD = states_SLD[by_length_S, depth][None].contiguous()
                 values_PD = self.dropout(layer(PackedSequence(values_PD, sizes), begin_1SD)[0].data)
-                ends.append(values_PD[end_S].detach())
-        self._end(history, offsets, torch.stack(ends, 1))
-        return x.with_values(values_PD[packed_T])
+                layers.append(values_PD)
+        self._end(history, offsets, torch.stack([values_PD[end_S].detach() for values_PD in layers], 1))
+        return [values_PD[packed_T] for values_PD in layers]
 
     def initial(self, num_rows: int) -> Tensor:
         """``[L, B, D]``: the state before any event."""
@@ -140,16 +158,3 @@ class GruEncoder(nn.Module):
         missing = int(lane_B.max()) + 1 - self._lanes_MLD.shape[0]
         if missing > 0:
             self._lanes_MLD = torch.cat([self._lanes_MLD, like.new_zeros((missing, *like.shape[1:]))])
-
-
-def packed_order(offsets: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """``(event_P, by_length_S, sizes)``: first events of all pieces, second ones, …; in each step the longest piece first.
-
-    ``by_length_S``: that order of the pieces, none of which may be empty; ``sizes``: events of each step, on the CPU.
-
-    >>> [x.tolist() for x in packed_order(torch.tensor([0, 1, 4]), 4)]
-    [[1, 0, 2, 3], [1, 0], [2, 1, 1]]
-    """
-    by_length_S, place_T = offsets.diff().argsort(descending=True, stable=True), position_in_row(offsets, size)
-    rank_T = by_length_S.argsort()[row_of(offsets, size)]
-    return (place_T * by_length_S.shape[0] + rank_T).argsort(), by_length_S, place_T.bincount().cpu()

@@ -49,6 +49,11 @@ class HstuEncoder(nn.Module):
         def __post_init__(self) -> None:
             if self.num_layers < 1:
                 raise ConfigError(f"num_layers ({self.num_layers}) must be at least 1")
+            if self.layer.context is not None and self.rows is not None:
+                raise ConfigError(
+                    "context of the layer (given) must be None with session-sparse rows, which never hold all scores of an "
+                    "event; set rows to None"
+                )
             if self.bias is not None and self.rows is not None:
                 raise ConfigError(
                     "bias (given) must be None with session-sparse rows; set rows to None or drop the bias"
@@ -99,6 +104,7 @@ class HstuEncoder(nn.Module):
                     normaliser=layer.normaliser,
                     scale=layer.scale,
                     bias=bias,
+                    context=layer.context,
                 )
             else:
                 lists = blocks.rows_PW, blocks.visible_NW
@@ -137,6 +143,7 @@ class HstuEncoder(nn.Module):
                     normaliser=layer.normaliser,
                     scale=layer.scale,
                     bias=bias,
+                    context=layer.context,
                     listed=listed,
                 )
                 x_1D = layer.finish(read, u, x_1D)
@@ -198,6 +205,7 @@ class HstuEncoder(nn.Module):
             normaliser=layer.normaliser,
             scale=layer.scale,
             bias=bias,
+            context=layer.context,
             listed=listed,
             boost=boost,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,18 @@ from torch import Tensor, nn
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
+from hpgr.encoders.chains import Chains
+from hpgr.encoders.hstu_memory import Memory
 from hpgr.nn.hstu_layer import HstuLayer
 from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.relative_bias import BatchBias, RelativeBias
 from hpgr.ops.attention import MaskRule, attention
+
+
+class _How(TypedDict):
+    weights: Literal["silu", "softmax"]
+    normaliser: float | None
+    scale: float
 
 
 class HstuStates(nn.Module):
@@ -62,36 +70,69 @@ class HstuStates(nn.Module):
 
     def forward(self, x: Jagged, history: History) -> Jagged:
         """``(T, D)`` to ``(T, D)``."""
+        return self._run(x, history, None)
+
+    def begin(self, x: Jagged, history: History, after_N: Tensor) -> tuple[Jagged, Chains]:
+        """As ``FollowedEncoder.begin``; keys and values of every layer are kept."""
+        kept: list[tuple[Tensor, Tensor]] = []
+        states = self._run(x, history, kept)
+        memory = Memory(tuple(k for k, _ in kept), tuple(v for _, v in kept))
+        return states, Chains.after(memory, history, after_N, self._asked_ms(history), causal=True)
+
+    def follow(self, chains: Chains, x_ND: Tensor) -> tuple[Tensor, Chains]:
+        """As ``FollowedEncoder.follow``: a token asks at the moment that its event asks at."""
+        values, own = self.dropout(x_ND), []
+        for depth in range(self.config.num_layers):
+            layer = self._layer(depth)
+            u, *qkv = layer.project(values)
+            bias = chains.bias(self._table(depth))
+            read, grown = chains.read(depth, (qkv[0], qkv[1], qkv[2]), bias, **self._weighing(layer, qkv[0]))
+            own.append(grown)
+            values = layer.finish(read, u, values)
+        return values, chains.longer(own)
+
+    def why_not_followed(self) -> str | None:
+        """Places that come from scores, for a token's scores would have to be told to the places of its chain."""
+        given = any(layer.context is not None for layer in self.layers)
+        return "context of its layer is given; set it to None" if given else None
+
+    def _run(self, x: Jagged, history: History, kept: list[tuple[Tensor, Tensor]] | None) -> Jagged:
         values = x.values
         if self.position is not None:
             values = values + self.position.for_history(history.user_offsets, history.time_ms, history.now_ms)
         values = self.dropout(values)
-        asked_ms = next_time_ms(history) if self.config.query_time == "next" else history.time_ms
+        asked_ms = self._asked_ms(history)
         bias: BatchBias | None = None
         for depth in range(self.config.num_layers):
-            if self.biases is not None:
-                table = self.biases[depth]
-                assert isinstance(table, RelativeBias)
+            table, layer = self._table(depth), self._layer(depth)
+            if table is not None:
                 bias = table.on(bias) if bias is not None else table.between(asked_ms, history.time_ms, None)
-            values = self._layer(depth, x.with_values(values), bias)
+            u, q, k, v = layer.project(values)
+            if kept is not None:
+                kept.append((k, v))
+            rule, how = MaskRule(causal=True), self._weighing(layer, q)
+            values = layer.finish(
+                attention(q, k, v, x.offsets, rule=rule, bias=bias, context=layer.context, **how), u, values
+            )
         return x.with_values(values)
 
-    def _layer(self, depth: int, x: Jagged, bias: BatchBias | None) -> Tensor:
-        layer, pointwise = self.layers[depth], self.config.weights == "silu"
+    def _asked_ms(self, history: History) -> Tensor:
+        return next_time_ms(history) if self.config.query_time == "next" else history.time_ms
+
+    def _layer(self, depth: int) -> HstuLayer:
+        layer = self.layers[depth]
         assert isinstance(layer, HstuLayer)
-        u, q, k, v = layer.project(x.values)
-        read = attention(
-            q,
-            k,
-            v,
-            x.offsets,
-            weights=self.config.weights,
-            rule=MaskRule(causal=True),
-            normaliser=layer.normaliser if pointwise else None,
-            scale=layer.scale if pointwise else q.shape[-1] ** -0.5,
-            bias=bias,
-        )
-        return layer.finish(read, u, x.values)
+        return layer
+
+    def _table(self, depth: int) -> RelativeBias | None:
+        table = None if self.biases is None else self.biases[depth]
+        assert table is None or isinstance(table, RelativeBias)
+        return table
+
+    def _weighing(self, layer: HstuLayer, q_THK: Tensor) -> _How:
+        if self.config.weights == "silu":
+            return {"weights": "silu", "normaliser": layer.normaliser, "scale": layer.scale}
+        return {"weights": "softmax", "normaliser": None, "scale": q_THK.shape[-1] ** -0.5}
 
 
 def next_time_ms(history: History) -> Tensor:

@@ -86,24 +86,31 @@ class SessionTrunk(nn.Module):
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
-        """``sem`` None switches the session part off."""
+        """``sem`` None switches the session part off. ``position`` None: a token does not tell its place."""
 
-        position: TimeAwarePosition.Config = field(default_factory=TimeAwarePosition.Config)
+        position: TimeAwarePosition.Config | None = field(default_factory=TimeAwarePosition.Config)
         sem: SessionEnhancement.Config | None = None
         fusion: SessionFusion.Config = field(default_factory=SessionFusion.Config)
+
+        @property
+        def causal(self) -> bool:
+            """Whether no event's token reads a later event; the session part reads an event's whole session."""
+            return self.sem is None
 
         def build(self, *, dim: int) -> SessionTrunk:
             return SessionTrunk(self, dim)
 
     def __init__(self, config: Config, dim: int) -> None:
         super().__init__()
-        self.position = config.position.build(dim=dim)
+        self.position = config.position.build(dim=dim) if config.position else None
         self.sem = config.sem.build(dim=dim) if config.sem else None
         self.fusion = config.fusion.build(dim=dim) if config.sem else None
         self.monitors: dict[str, Tensor] = {}
 
-    def places(self, history: History) -> Tensor:
-        """``[T, D]``: the time-aware position of every event."""
+    def places(self, history: History) -> Tensor | float:
+        """``[T, D]``: the time-aware position of every event; 0 where tokens do not tell their place."""
+        if self.position is None:
+            return 0.0
         return self.position.for_history(history.user_offsets, history.time_ms, history.now_ms)
 
     def forward(self, x: Jagged, history: History) -> Jagged:
@@ -118,7 +125,7 @@ class SessionTrunk(nn.Module):
 
     def for_candidates(self, x_CD: Tensor, waited_ms_C: Tensor) -> Tensor:
         """Candidates skip the session part; all share one place: now. ``waited_ms_C``: since the newest event. ``[C, D]``."""
-        return x_CD + self.position.for_candidates(waited_ms_C)
+        return x_CD if self.position is None else x_CD + self.position.for_candidates(waited_ms_C)
 
     def newest(self, x_1D: Tensor, history: History) -> Tensor:
         """``[1, D]``: the token of the newest event of one user, from its item vector.
@@ -127,11 +134,13 @@ class SessionTrunk(nn.Module):
         """
         if (why := self.why_not_appended()) is not None:
             raise UnsupportedError(why)
+        if self.position is None:
+            return x_1D
         # Its place needs nothing but its rank and the event before it.
-        return x_1D + self.places(history)[-1:]
+        return x_1D + self.position.for_history(history.user_offsets, history.time_ms, history.now_ms)[-1:]
 
     def why_not_appended(self) -> str | None:
         """Why a later event changes the tokens before it; None where it does not."""
         if self.sem is not None:
             return "the session part (sem) reads the events of the open session in both directions; set sem to None"
-        return self.position.why_not_appended()
+        return None if self.position is None else self.position.why_not_appended()

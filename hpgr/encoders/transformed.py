@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from hpgr.core.batch import History
 from hpgr.core.jagged import Jagged
+from hpgr.encoders import why_not_followed
 from hpgr.nn.feed_forward import Activation, activation
 from hpgr.nn.norm import NormKind, check_norm, norm_layer
 from hpgr.nn.truncated_normal import check_std, draw_linears
@@ -55,4 +56,21 @@ class TransformedEncoder(nn.Module):
     def forward(self, x: Jagged, history: History) -> Jagged:
         """``(T, D)`` to ``(T, D)``."""
         states = self.encoder(x, history)
-        return states.with_values(self.norm(self.act(self.dense(states.values))))
+        return states.with_values(self._changed(states.values))
+
+    def begin(self, x: Jagged, history: History, after_N: Tensor) -> tuple[Jagged, Any]:
+        """As ``FollowedEncoder.begin``."""
+        states, chains = self.encoder.begin(x, history, after_N)
+        return states.with_values(self._changed(states.values)), chains
+
+    def follow(self, chains: Any, x_ND: Tensor) -> tuple[Tensor, Any]:
+        """As ``FollowedEncoder.follow``."""
+        states_ND, chains = self.encoder.follow(chains, x_ND)
+        return self._changed(states_ND), chains
+
+    def why_not_followed(self) -> str | None:
+        """What hinders the encoder inside."""
+        return why_not_followed(self.encoder)
+
+    def _changed(self, states_TD: Tensor) -> Tensor:
+        return self.norm(self.act(self.dense(states_TD)))

@@ -99,6 +99,14 @@ def read_bundle(folder: Path) -> Bundle:
     )
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The ``facts`` of a bundle alone, without its model.
+
+    Raises: DataError where they are missing or damaged.
+    """
+    return _read_json(Path(folder), "facts.json")
+
+
 def num_parameters(frame: nn.Module) -> int:
     """Trained numbers of a model."""
     return sum(p.numel() for p in frame.parameters())

@@ -102,14 +102,12 @@ class RankingRecommender(nn.Module):
         return self.head(state_CD, asked.x_CD, asked.features_CF)
 
     def begin(self, history: History) -> RankingState:
-        """What ``score`` needs of one user's history, asked at its ``now_ms``.
+        """What ``score`` needs of histories, asked at their ``now_ms``.
 
-        Raises: UnsupportedError where the encoder keeps nothing between requests; DataError for more than one user.
+        Raises: UnsupportedError where the encoder keeps nothing between requests.
         """
-        if not hasattr(self.encoder, "extend"):
+        if not self.keeps_states:
             raise UnsupportedError(f"no state is kept of this history: {self.encoder.why_not_kept()}")
-        if history.num_users != 1:
-            raise DataError(f"history (of {history.num_users} users) must be that of one user")
         with torch.inference_mode():
             x_TD = self.items(history.item_idx)
             tokens = self.trunk(history.jagged(self._acted(x_TD, history.action)), history)
@@ -119,7 +117,8 @@ class RankingRecommender(nn.Module):
     def append(self, state: RankingState, event: Event) -> RankingState:
         """The state after one more event, as ``begin`` would give it for the longer history.
 
-        Raises: UnsupportedError where ``why_not_appended``; DataError for an event from before the newest one.
+        Raises: UnsupportedError where ``why_not_appended``; DataError for an event from before the newest one, or a state
+        of several users.
         """
         if (why := self.why_not_appended()) is not None:
             raise UnsupportedError(f"the state must be begun again after an event: {why}")
@@ -134,7 +133,7 @@ class RankingRecommender(nn.Module):
     def score(
         self, state: RankingState, candidates: Candidates, *, opinion: Opinion | None = None, at_once: int = 1024
     ) -> Tensor:
-        """``[C, tasks]``, the ``logits`` of one user's candidates; ``at_once`` of them bound the memory, whatever ``C`` is.
+        """``[C, tasks]``, the ``logits`` of the state's users' candidates; ``at_once`` of them bound the memory, whatever ``C`` is.
 
         Raises: ConfigError if ``at_once`` is less than 1; DataError as ``logits``.
         """
@@ -153,9 +152,14 @@ class RankingRecommender(nn.Module):
                 parts.append(self.head(state_CD, asked.x_CD, asked.features_CF))
             return torch.cat(parts)
 
+    @property
+    def keeps_states(self) -> bool:
+        """Whether ``begin`` and ``score`` work."""
+        return hasattr(self.encoder, "extend")
+
     def why_not_appended(self) -> str | None:
         """Why a state must be begun again after an event; None where ``append`` works."""
-        if not hasattr(self.encoder, "extend"):
+        if not self.keeps_states:
             return str(self.encoder.why_not_kept())
         why: str | None = self.trunk.why_not_appended()
         return why

@@ -1,8 +1,8 @@
-"""One user's history as a ranker keeps it between requests: what happened, and what candidates read of it."""
+"""Histories as a ranker keeps them between requests: what happened, and what candidates read of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,10 +28,11 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RankingState:
-    """A ``History`` of one user, the item vectors that preference selection compares, and the layers' keys and values.
+    """A ``History``, the item vectors that preference selection compares, and the layers' keys and values.
 
-    ``query_BD``: what a first stage asks of candidates, where it tells the ranker anything. Never changed: what appends
-    gives another. Made of tensors alone, so that it is written without pickle.
+    What is kept is of one user; states of several are put ``together`` to be asked at once. ``query_BD``: what a first stage
+    asks of candidates, where it tells the ranker anything. Never changed: what appends gives another. Made of tensors
+    alone, so that it is written without pickle.
     """
 
     history: History
@@ -42,6 +43,43 @@ class RankingState:
     @property
     def num_events(self) -> int:
         return self.history.num_events
+
+    @property
+    def num_bytes(self) -> int:
+        """What its tensors take in memory."""
+        columns = [getattr(self.history, name) for name in _COLUMNS]
+        asked = [] if self.query_BD is None else [self.query_BD]
+        tensors = [*columns, self.signal_TD, *self.memory.keys, *self.memory.values, *asked]
+        return sum(x.numel() * x.element_size() for x in tensors)
+
+    @classmethod
+    def together(cls, states: Sequence[RankingState]) -> RankingState:
+        """One state of all their users, in their order."""
+        if len(states) == 1:
+            return states[0]
+        layers = range(len(states[0].memory.keys))
+        keys, values = (
+            tuple(_end_to_end([getattr(state.memory, kind)[depth] for state in states]) for depth in layers)
+            for kind in ("keys", "values")
+        )
+        queries = [state.query_BD for state in states if state.query_BD is not None]
+        return cls(
+            history=History.together([state.history for state in states]),
+            signal_TD=torch.cat([state.signal_TD for state in states]),
+            memory=Memory(keys, values),
+            query_BD=torch.cat(queries) if queries else None,
+        )
+
+    def of_user(self, user: int) -> RankingState:
+        """That of one of its users, with memory of its own."""
+        start, stop = self.history.user_offsets[user : user + 2].tolist()
+        keys, values = (tuple(x[start:stop] for x in kept) for kept in (self.memory.keys, self.memory.values))
+        return RankingState(
+            history=self.history.of_user(user),
+            signal_TD=self.signal_TD[start:stop].clone(),
+            memory=Memory(keys, values).by_head(),
+            query_BD=None if self.query_BD is None else self.query_BD[user : user + 1].clone(),
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """By name, contiguous, as a safetensors file takes them."""
@@ -77,8 +115,10 @@ class RankingState:
 def with_event(history: History, event: Event) -> History:
     """One user's history with an event more, asked right after it.
 
-    Raises: DataError for an event from before the newest one.
+    Raises: DataError for an event from before the newest one, or histories of several users.
     """
+    if history.num_users != 1:
+        raise DataError(f"history (of {history.num_users} users) must be that of one user")
     newest = int(history.time_ms[-1]) if history.num_events else None
     if newest is not None and event.time_ms < newest:
         raise DataError(f"event time_ms ({event.time_ms}) must not lie before the newest event, which came at {newest}")
@@ -102,11 +142,16 @@ def with_event(history: History, event: Event) -> History:
 
 
 def some(candidates: Candidates, start: int, stop: int) -> Candidates:
-    """A part of one user's candidates."""
+    """The candidates ``start … stop - 1``; users whose candidates lie elsewhere have none."""
     rows = slice(start, stop)
     return Candidates(
         item_idx=candidates.item_idx[rows],
         time_ms=candidates.time_ms[rows],
-        offsets=candidates.offsets.new_tensor([0, stop - start]),
+        offsets=candidates.offsets.clamp(start, stop) - start,
         features=candidates.features[rows],
     )
+
+
+def _end_to_end(parts: Sequence[Tensor]) -> Tensor:
+    """``[T, H, K]``, laid out by head as its parts are."""
+    return torch.cat([x_THK.transpose(0, 1) for x_THK in parts], 1).transpose(0, 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
+from hpgr.frames.pairing import check_pairing
 from hpgr.frames.prior import PopularityPrior
 from hpgr.frames.stage import TrainableStage
 from hpgr.items import Items
@@ -58,20 +60,29 @@ class ScoringRecommender(nn.Module):
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """``items``, ``trunk`` (None: the encoder reads item vectors), ``encoder`` and ``objective``: configs of the parts.
+        ``auxiliary``: of a further cost of the same states, None for none. ``adapter``: of what moves each answer by the
+        user's own events, None for nothing.
 
         ``mask_at``: hidden items are replaced before the trunk (``input``) or after it (``fusion``). The second lets a
-        hidden item leak through its session token; it exists to show that, and needs a trunk.
+        hidden item leak through its session token; it exists to show that, and needs a trunk. ``num_actions``: kinds of
+        events that are told apart where an event is read, 0 to ignore them.
         """
 
         items: Any
         encoder: Any
         objective: Any
         trunk: Any = None
+        auxiliary: Any = None
+        adapter: Any = None
         mask_at: Literal["input", "fusion"] = "input"
+        num_actions: int = 0
 
         def __post_init__(self) -> None:
+            if self.num_actions < 0:
+                raise ConfigError(f"num_actions ({self.num_actions}) must not be negative")
             if self.mask_at == "fusion" and self.trunk is None:
                 raise ConfigError("mask_at (fusion) must have a trunk to mask after; give one or mask at the input")
+            check_pairing(self)
 
         def build(self, *, num_items: int) -> ScoringRecommender:
             return ScoringRecommender(self, num_items)
@@ -83,7 +94,12 @@ class ScoringRecommender(nn.Module):
         self.trunk = config.trunk.build(dim=self.items.dim) if config.trunk else None
         self.encoder = config.encoder.build(dim=self.items.dim)
         self.objective = config.objective.build()
+        self.auxiliary = config.auxiliary.build(dim=self.items.dim) if config.auxiliary else None
+        self.adapter = config.adapter.build(dim=self.items.dim) if config.adapter else None
         self.mask_D = nn.Parameter(torch.randn(self.items.dim) * 0.02)
+        self.actions = nn.Embedding(config.num_actions + 1, self.items.dim) if config.num_actions else None
+        if self.actions is not None:
+            nn.init.normal_(self.actions.weight, std=0.02)
         self.prior = PopularityPrior(num_items)
 
     @property
@@ -101,7 +117,13 @@ class ScoringRecommender(nn.Module):
 
     def states(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
         """``(T, D)``: the encoder's states; ``hidden_T`` bool marks events whose item is replaced by the mask vector."""
+        return self.encoder(self.tokens(history, hidden_T), history)
+
+    def tokens(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
+        """``(T, D)``: what the encoder reads."""
         x_TD = self.items(history.item_idx)
+        if self.actions is not None:
+            x_TD = x_TD + self.actions(history.action.clamp(max=self.config.num_actions))
         if hidden_T is not None and self.config.mask_at == "input":
             x_TD = torch.where(hidden_T[:, None], self.mask_D, x_TD)
         x = history.jagged(x_TD)
@@ -110,18 +132,33 @@ class ScoringRecommender(nn.Module):
             if hidden_T is not None and self.config.mask_at == "fusion":
                 blank_TD = self.mask_D + self.trunk.places(history)
                 x = x.with_values(torch.where(hidden_T[:, None], blank_TD, x.values))
-        return self.encoder(x, history)
+        return x
 
-    def loss(self, history: History, generator: torch.Generator) -> dict[str, Tensor]:
-        """``{"loss": mean over predictions, ...monitors}`` of a training batch."""
-        task = self.objective.training_task(history, generator)
-        cost = self.objective.loss(self._read(task), task, self.targets, generator)
+    def loss(self, batch: History | tuple[History, History], generator: torch.Generator) -> dict[str, Tensor]:
+        """``{"loss": mean over predictions, ...monitors}`` of a training batch: a history, or a pair for the auxiliary."""
+        pair = batch if isinstance(batch, tuple) else (batch, batch)
+        task = self.objective.training_task(pair[0], generator)
+        states_ND, further = self._encoded(task), None
+        if self.adapter is not None:
+            found = self.adapter(states_ND, task, self.items)
+            states_ND, further, task = found.state_ND, found.cost, replace(task, weight_N=found.weight_N)
+        cost = self.objective.loss(states_ND, task, self.targets, generator)
+        if further is not None:
+            cost = cost + further
+        if self.auxiliary is not None:
+            cost = cost + self.auxiliary(self._read, pair, self.targets, generator)
         return {"loss": cost} | monitors_of(self)
 
     def query(self, history: History) -> Tensor:
         """``[B, D]``: the state that answers "what comes at ``now_ms``?"; zero where a next-item model has no history."""
         task = self.objective.request_task(history)
-        states_BD = self._read(task)
+        if self._asks_newest(task):
+            states = self._newest(task)
+        else:
+            states = self._encoded(task)
+            answer = getattr(self.objective.cost, "answer", None)
+            states = states if answer is None else answer(states)
+        states_BD = self._adapted(states, task)
         return states_BD.masked_fill((task.read_N < 0)[:, None], 0.0)
 
     def scores(self, history: History) -> Tensor:
@@ -144,9 +181,10 @@ class ScoringRecommender(nn.Module):
         table_VD = self.items.table().detach()
         return sides(table_VD[:0], table_VD, self._temperature)[1], self.items.bias()
 
-    def query_vectors(self, history: History) -> Tensor:
-        """``[B, D]``: what an index is asked with."""
-        return sides(self.query(history), self.items.table()[:0], self._temperature)[0]
+    def query_vectors(self, history: History, query_BD: Tensor | None = None) -> Tensor:
+        """``[B, D]``: what an index is asked with. ``query_BD``: the ``query`` of this history, where it is at hand."""
+        query_BD = self.query(history) if query_BD is None else query_BD
+        return sides(query_BD, self.items.table()[:0], self._temperature)[0]
 
     def found(self, history: History, index: Index, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
         """``top_k`` of ``scores``, as far as ``index`` over ``catalogue_vectors`` finds it."""
@@ -166,13 +204,50 @@ class ScoringRecommender(nn.Module):
         return getattr(self.objective.cost, "temperature", None)
 
     def stages(self) -> tuple[TrainableStage, ...]:
-        return (TrainableStage(name="retrieve", module=self, loss=self.loss, batches="history"),)
+        pairs = self.auxiliary is not None and self.config.auxiliary.takes_pairs
+        works = self.auxiliary is not None or self.adapter is not None
+        return (
+            TrainableStage(
+                name="retrieve",
+                module=self,
+                loss=self.loss,
+                batches="pairs" if pairs else "history",
+                each_epoch=self._before_epoch if works else None,
+            ),
+        )
+
+    def _before_epoch(self, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:
+        if self.adapter is not None:
+            self.adapter.before_epoch(self._encoded, self.items, epoch, batches, generator)
+        if self.auxiliary is not None:
+            self.auxiliary.before_epoch(self._read, epoch, batches, generator)
+
+    def _asks_newest(self, task: Task) -> bool:
+        """Whether the encoder can do with the newest events alone, and they are all that is read."""
+        if not hasattr(self.encoder, "newest"):
+            return False
+        filled_B = task.history.lengths > 0
+        return torch.equal(task.read_N[filled_B], task.history.user_offsets[1:][filled_B] - 1)
+
+    def _newest(self, task: Task) -> Tensor:
+        filled_B = task.history.lengths > 0
+        newest_ND = self.encoder.newest(self.tokens(task.history, task.hidden_T), task.history)
+        return newest_ND.new_zeros((len(filled_B), self.items.dim)).masked_scatter(filled_B[:, None], newest_ND)
 
     def _read(self, task: Task) -> Tensor:
-        states = self.states(task.history, task.hidden_T)
-        if states.values.shape[0] == 0:
-            return states.values.new_zeros((task.read_N.shape[0], self.items.dim))
-        return states.values[task.read_N.clamp(min=0)]
+        return self._adapted(self._encoded(task), task)
+
+    def _adapted(self, states_ND: Tensor, task: Task) -> Tensor:
+        return states_ND if self.adapter is None else self.adapter(states_ND, task, self.items).state_ND
+
+    def _encoded(self, task: Task) -> Tensor:
+        if task.history.num_events == 0:
+            return self.mask_D.new_zeros((task.read_N.shape[0], self.items.dim))
+        x, rows_N = self.tokens(task.history, task.hidden_T), task.read_N.clamp(min=0)
+        if hasattr(self.encoder, "states_at"):
+            states: Tensor = self.encoder.states_at(x, task.history, rows_N)
+            return states
+        return self.encoder(x, task.history).values[rows_N]
 
 
 def monitors_of(module: nn.Module) -> dict[str, Tensor]:

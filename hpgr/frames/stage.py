@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +17,12 @@ class TrainableStage:
     ``loss(batch, generator)`` gives ``{"loss": scalar, ...}``; further scalars are monitors. ``inherited`` names the
     parameters (by prefix within ``module``) that an earlier stage has already trained; they move at a smaller rate, which
     the training settings choose. ``before`` runs once when the stage begins, to copy what is inherited.
-    ``batches`` says what the loss takes: ``"history"`` or ``"candidates"``.
+    ``batches`` says what the loss takes: ``"history"``, ``"pairs"`` (a history and one that ends in the same items, row by
+    row) or ``"candidates"``.
+
+    ``each_epoch(epoch, batches, generator)`` runs before the first step of every epoch (counted from 0), without gradients
+    and in eval mode. ``batches`` are those of the epoch, the same on every pass. What it makes must be state of the module
+    (buffers of fixed shapes) and follow from it, the batches and the generator, so that a resumed run has it again.
     """
 
     name: str
@@ -26,6 +31,7 @@ class TrainableStage:
     batches: str
     inherited: tuple[str, ...] = ()
     before: Callable[[], None] | None = None
+    each_epoch: Callable[[int, Iterable[Any], torch.Generator], None] | None = None
 
 
 class Frame(Protocol):

@@ -84,9 +84,13 @@ class TwoStageRecommender(nn.Module):
         """Of the first stage."""
         return self.retriever.catalogue_vectors()
 
-    def query_vectors(self, history: History) -> Tensor:
+    def query(self, history: History) -> Tensor:
         """Of the first stage."""
-        return self.retriever.query_vectors(history)
+        return self.retriever.query(history)
+
+    def query_vectors(self, history: History, query_BD: Tensor | None = None) -> Tensor:
+        """Of the first stage."""
+        return self.retriever.query_vectors(history, query_BD)
 
     def found(self, history: History, index: Index, k: int, *, excluded: Jagged | None = None) -> tuple[Tensor, Tensor]:
         """Of the first stage."""
@@ -96,13 +100,14 @@ class TwoStageRecommender(nn.Module):
         """``[C, tasks]``, from the second stage."""
         return self.ranker.logits(history, candidates, self.opinion(history, candidates))
 
-    def begin(self, history: History) -> RankingState:
-        """What ``score`` needs of one user's history; with it, what the first stage asks of a candidate at its ``now_ms``."""
+    def begin(self, history: History, query_BD: Tensor | None = None) -> RankingState:
+        """What ``score`` needs of histories; with it, what the first stage asks of a candidate at their ``now_ms``: its
+        ``query_BD``, where it is at hand."""
         state = self.ranker.begin(history)
         if not self.config.told:
             return state
         with _as_trained(self.retriever), torch.inference_mode():
-            return replace(state, query_BD=self.retriever.query(history))
+            return replace(state, query_BD=self.retriever.query(history) if query_BD is None else query_BD)
 
     def append(self, state: RankingState, event: Event) -> RankingState:
         """The state after one more event, of the second stage.
@@ -114,17 +119,23 @@ class TwoStageRecommender(nn.Module):
         return self.ranker.append(state, event)
 
     def score(self, state: RankingState, candidates: Candidates, *, at_once: int = 1024) -> Tensor:
-        """``[C, tasks]``, the ``logits`` of one user's candidates.
+        """``[C, tasks]``, the ``logits`` of the candidates of the state's users.
 
         Raises: DataError where the first stage says something, and not of the candidates' moment.
         """
-        now_ms = int(state.history.now_ms[0])
-        if self.config.hands_over and bool((candidates.time_ms != now_ms).any()):
+        now_B = state.history.now_ms
+        if self.config.hands_over and bool((candidates.time_ms != now_B[candidates.user_of_candidate()]).any()):
+            told = ", ".join(map(str, now_B.tolist()[:3]))
             raise DataError(
-                f"candidates' time_ms must be the state's now_ms ({now_ms}), of which the first stage speaks; begin again"
+                f"candidates' time_ms must be the state's now_ms ({told}), of which the first stage speaks; begin again"
             )
         opinion = self.opinion(state.history, candidates, state.query_BD)
         return self.ranker.score(state, candidates, opinion=opinion, at_once=at_once)
+
+    @property
+    def keeps_states(self) -> bool:
+        """Whether ``begin`` and ``score`` work."""
+        return self.ranker.keeps_states
 
     def why_not_appended(self) -> str | None:
         """Why a state must be begun again after an event; None where ``append`` works."""
@@ -163,7 +174,7 @@ class TwoStageRecommender(nn.Module):
                 tensor.copy_(learnt[name])
 
     def stages(self) -> tuple[TrainableStage, ...]:
-        first = TrainableStage(name="retrieve", module=self.retriever, loss=self.retriever.loss, batches="history")
+        (first,) = self.retriever.stages()
         module = _Informed(self) if self.config.hands_over else self.ranker
         prefix = "ranker." if self.config.hands_over else ""
         second = TrainableStage(

@@ -25,7 +25,8 @@ class IdEmbedding(nn.Module):
         with the vectors that are read (``tied``), or with a second table (``separate``). ``output_bias``: a learned number is
         added to each item's score, 0 at the start. ``scale``: vectors that are read are multiplied by √dim. ``sparse``:
         gradients hold only the rows that were read or scored, for catalogues of millions under a sampled cost; a stage
-        needs ``table_optimiser=rowwise`` for it."""
+        needs ``table_optimiser=rowwise`` for it. ``distance``: each item's score is lowered by half its vector's square, so
+        that scores of one state fall with the squared distance to it."""
 
         dim: int = 64
         unknown_prob: float = 0.01
@@ -34,6 +35,7 @@ class IdEmbedding(nn.Module):
         output_bias: bool = False
         scale: bool = False
         sparse: bool = False
+        distance: bool = False
 
         def __post_init__(self) -> None:
             if self.dim < 1:
@@ -73,15 +75,22 @@ class IdEmbedding(nn.Module):
 
     def bias(self) -> Tensor | None:
         """``[V]``: what is added to each item's score."""
-        return self.output_bias
+        return self._lowered(self.table(), self.output_bias)
 
     def rows(self, item_idx: Tensor) -> tuple[Tensor, Tensor | None]:
         """``[U, D]`` and ``[U]``: rows ``item_idx [U]`` in ``0 … V-1`` of ``table`` and of ``bias``."""
         weight = self.weight if self.output_weight is None else self.output_weight
         vectors_UD = nn.functional.embedding(item_idx, weight, sparse=self.sparse)
-        if self.output_bias is None:
-            return vectors_UD, None
-        return vectors_UD, self.output_bias.gather(0, item_idx, sparse_grad=self.sparse)
+        bias_U = None
+        if self.output_bias is not None:
+            bias_U = self.output_bias.gather(0, item_idx, sparse_grad=self.sparse)
+        return vectors_UD, self._lowered(vectors_UD, bias_U)
+
+    def _lowered(self, vectors_UD: Tensor, bias_U: Tensor | None) -> Tensor | None:
+        if not self.config.distance:
+            return bias_U
+        half_U = -0.5 * vectors_UD.square().sum(-1)
+        return half_U if bias_U is None else bias_U + half_U
 
     def row_parameters(self) -> tuple[nn.Parameter, ...]:
         """The tables and the bias."""

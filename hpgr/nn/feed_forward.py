@@ -7,6 +7,7 @@ equation 6: a third layer, through silu, gates the width between the two, and no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch.nn.functional as F
@@ -66,3 +67,15 @@ class FeedForward(nn.Module):
         if self.gate is not None:
             wide = wide * F.silu(self.gate(x))
         return self.outer(self.dropout(wide))
+
+
+def normed_mlp(sizes: tuple[int, ...], *, dropout: float = 0.0) -> nn.Sequential:
+    """Linear layers of those widths; behind each but the last a norm over the width, a leaky rectifier and dropout.
+
+    >>> [type(layer).__name__ for layer in normed_mlp((4, 8, 2))]
+    ['Linear', 'LayerNorm', 'LeakyReLU', 'Dropout', 'Linear']
+    """
+    layers: list[nn.Module] = []
+    for width, wider in pairwise(sizes[:-1]):
+        layers += [nn.Linear(width, wider), nn.LayerNorm(wider), nn.LeakyReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))

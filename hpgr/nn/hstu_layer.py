@@ -14,17 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hpgr.core.errors import ConfigError
+from hpgr.nn.contextual_position import ContextualPosition
 
 
 class HstuLayer(nn.Module):
-    """``project`` → an attention op with ``normaliser`` and ``scale`` → ``finish``."""
+    """``project`` → an attention op with ``normaliser``, ``scale`` and ``context`` → ``finish``."""
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Config:
         """``normaliser``: the constant that divides silu weights, of the order of a history's length; it never comes
         from a batch. ``head_dim`` and ``value_dim`` a head: ``dim / num_heads`` where None. ``silu``: on all
-        projections or on the gate ``u`` only. ``gate``: ``LN(a) * u``, or ``[u, a, LN(a) * u]``. ``init_std`` None:
-        Xavier.
+        projections or on the gate ``u`` only. ``gate``: ``LN(a) * u``, or ``[u, a, LN(a) * u]``. ``context``: places
+        found from the scores. ``init_std`` None: Xavier.
         """
 
         num_heads: int = 1
@@ -37,6 +38,7 @@ class HstuLayer(nn.Module):
         affine: bool = False
         gate: Literal["norm_then_gate", "concat"] = "norm_then_gate"
         dropout: float = 0.0
+        context: ContextualPosition.Config | None = None
         init_std: float | None = None
         eps: float = 1e-6
 
@@ -99,6 +101,7 @@ class HstuLayer(nn.Module):
             nn.init.normal_(self.in_proj.weight, std=config.init_std)
         nn.init.xavier_uniform_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
+        self.context = config.context.build(head_dim=head_dim) if config.context else None
 
     def project(self, x_TD: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """``u [T, H*V]``, ``q [T, H, K]``, ``k [T, H, K]``, ``v [T, H, V]`` of rows that do not see each other here."""

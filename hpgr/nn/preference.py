@@ -32,7 +32,7 @@ class PreferenceSelector(nn.Module):
         newest events, or a fixed pseudo-random choice of places, the same for all candidates of a user. ``cosine``
         False: raw dot product. ``weighting`` ``score``: the softmax of the chosen similarities, at most 1.
         ``same_session``: a Gaussian ends at the border of its session. ``learn_sigma``: the width is trained, starting
-        at ``sigma``.
+        at ``sigma``. ``recency``: what an event loses of its cosine for each doubling of its place from the newest.
         """
 
         k: int = 16
@@ -45,6 +45,7 @@ class PreferenceSelector(nn.Module):
         weighting: Literal["one", "score"] = "one"
         same_session: bool = False
         learn_sigma: bool = False
+        recency: float = 0.0
 
         def __post_init__(self) -> None:
             if self.k < 1:
@@ -55,6 +56,10 @@ class PreferenceSelector(nn.Module):
                 raise ConfigError(f"floor ({self.floor}) must lie above 0 and not above 1")
             if self.learn_sigma and not 0 < self.sigma < math.inf:
                 raise ConfigError(f"sigma ({self.sigma}) must be positive and finite where it is learned")
+            if self.recency < 0:
+                raise ConfigError(f"recency ({self.recency}) must not be negative")
+            if self.recency and not (self.by == "similar" and self.cosine):
+                raise ConfigError(f"recency ({self.recency}) must be 0 unless by is similar and cosine True")
             check_bits(self.bits)
             if self.by == "hashed" and not self.cosine:
                 raise ConfigError("cosine (False) must be True where by is hashed; signs know no length")
@@ -128,6 +133,11 @@ class PreferenceSelector(nn.Module):
         query_CD, key_TD, cosine = candidates_CD, history_TD, self.config.cosine
         if self.config.by == "random":
             query_CD, key_TD, cosine = torch.ones_like(candidates_CD[:, :1]), _noise(user_offsets, history_TD), False
+        elif self.config.recency:
+            # One column more on either side: a cosine and what age takes from it are one product.
+            lost_T1 = -self.config.recency * _doublings(user_offsets, history_TD)
+            query_CD = torch.cat([F.normalize(query_CD.double(), dim=-1), query_CD.new_ones(len(query_CD), 1)], 1)
+            key_TD, cosine = torch.cat([F.normalize(key_TD.double(), dim=-1), lost_T1], 1), False
         near_CK = nearest_positions(query_CD, key_TD, user_offsets, candidate_offsets, self.config.k, cosine=cosine)
         return near_CK if self.config.by == "random" else torch.where(cold_C[:, None], last_CK, near_CK)
 
@@ -149,6 +159,13 @@ def _last(user_offsets: Tensor, candidate_offsets: Tensor, num_candidates: int, 
     user_C = row_of(candidate_offsets, num_candidates)
     rows_CK = user_offsets[user_C + 1, None] - 1 - torch.arange(k, device=user_offsets.device)
     return rows_CK.masked_fill(rows_CK < user_offsets[user_C, None], -1)
+
+
+def _doublings(user_offsets: Tensor, history_TD: Tensor) -> Tensor:
+    """``[T, 1]``: log2 of each event's place from its user's newest, which has place 1."""
+    num_events = history_TD.shape[0]
+    stop_T = user_offsets[1:][row_of(user_offsets, num_events)]
+    return (stop_T - torch.arange(num_events, device=stop_T.device)).double().log2()[:, None]
 
 
 def _noise(user_offsets: Tensor, history_TD: Tensor) -> Tensor:

@@ -62,6 +62,13 @@ class RelativeBias(nn.Module):
             )
         return BatchBias(self.place, self.time, query_time_ms, key_time_ms, query_at)
 
+    def behind(self, count: int) -> Tensor:
+        """``[count]``: the bias of a query with what stands ``count - 1 … 0`` places before it at the same moment."""
+        like = next(self.parameters())
+        none = torch.zeros(count, dtype=torch.int64, device=like.device)
+        ahead = torch.arange(1 - count, 1, device=like.device)
+        return BatchBias(self.place, self.time, none, none, none)._looked_up(ahead, none)
+
     def on(self, pairs: BatchBias) -> BatchBias:
         """These tables on the pairs of another layer, whose buckets need not be found again."""
         return replace(pairs, place=self.place, time=self.time)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -46,17 +47,21 @@ class Task:
 
     ``history``: what it reads (perhaps longer than what came in). ``hidden_T`` bool, or None: events whose item is
     replaced by the mask vector. ``read_N`` int64: the events whose states answer. ``target_N`` int64: the right items,
-    where known.
+    where known. ``weight_N``: how much each prediction counts in the mean; None: all alike.
     """
 
     history: History
     hidden_T: Tensor | None
     read_N: Tensor
     target_N: Tensor | None = None
+    weight_N: Tensor | None = None
 
 
 class Objective(Protocol):
-    """Makes tasks from histories and a cost from states."""
+    """Makes tasks from histories and a cost from states.
+
+    A config with ``needs_causal`` asks a state about an event that a state which looks ahead has read.
+    """
 
     def training_task(self, history: History, generator: torch.Generator) -> Task:
         """What to hide and what to predict in a training batch."""
@@ -72,4 +77,66 @@ class Objective(Protocol):
 
     def loss(self, states_ND: Tensor, task: Task, items: Targets, generator: torch.Generator) -> Tensor:
         """Mean cost over the task's predictions, in nats; 0 where there is none."""
+        ...
+
+
+Read: TypeAlias = Callable[[Task], Tensor]
+"""The encoder's answer to a task: ``[N, D]``, the states of its ``read_N``."""
+
+
+class Auxiliary(Protocol):
+    """A further cost of the states that an objective trains, with a weight of its own.
+
+    ``takes_pairs``: a batch is a history and one that ends in the same items, row by row; else it is the history twice.
+    """
+
+    takes_pairs: ClassVar[bool]
+
+    def before_epoch(self, read: Read, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:
+        """What must be known of all training data; kept in buffers. As ``TrainableStage.each_epoch``."""
+        ...
+
+    def __call__(
+        self, read: Read, batch: tuple[History, History], items: Targets, generator: torch.Generator
+    ) -> Tensor:
+        """What is added to the objective's cost; finite also where nothing can be told from the batch."""
+        ...
+
+
+class Items(Protocol):
+    """Vectors of items as an encoder reads them."""
+
+    @property
+    def num_items(self) -> int: ...
+
+    def __call__(self, item_idx: Tensor) -> Tensor:
+        """``[...]`` int64 to ``[..., D]``."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Adapted:
+    """Answers ``state_ND``; how much each counts in training, and a further cost, where the adapter has a say in them."""
+
+    state_ND: Tensor
+    weight_N: Tensor | None = None
+    cost: Tensor | None = None
+
+
+class Adapter(Protocol):
+    """Moves the encoder's answers by what the user's own events, or a first list, tell; at requests as in training.
+
+    ``weighs``: it gives weights of predictions, so that the cost must tell what each prediction costs.
+    """
+
+    weighs: ClassVar[bool]
+
+    def before_epoch(
+        self, read: Read, items: Items, epoch: int, batches: Iterable[Any], generator: torch.Generator
+    ) -> None:
+        """As of ``Auxiliary``; ``read`` gives the encoder's states, not adapted."""
+        ...
+
+    def __call__(self, states_ND: Tensor, task: Task, items: Items) -> Adapted:
+        """From the encoder's states of the task's readings; a row depends on its own user only, apart from weights and cost."""
         ...

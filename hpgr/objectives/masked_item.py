@@ -15,6 +15,7 @@ from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import position_in_row
 from hpgr.objectives import Targets, Task
 from hpgr.objectives.costs import FullSoftmax, ItemCost
+from hpgr.objectives.kinds import check_actions, of_kind
 from hpgr.objectives.newest_events import newest_events
 
 
@@ -32,7 +33,8 @@ class MaskedItem:
         events exactly ``min(max_predictions, max(1, round(mask_prob * n)))`` are hidden, each choice as likely as any
         other, where ``mask_prob`` alone would draw each event for itself. ``force_last_prob``: chance that a user's newest
         event is hidden and no other. ``max_len``: a request reads so many events at most, the hidden one among them, as a
-        training window of that length does; None: all that it is given."""
+        training window of that length does; None: all that it is given. ``actions``: only events of these kinds are hidden
+        and predicted, the others are read; None: all."""
 
         mask_prob: float = 0.2
         session_mask_prob: float = 0.05
@@ -41,6 +43,7 @@ class MaskedItem:
         max_predictions: int | None = None
         force_last_prob: float = 0.0
         max_len: int | None = None
+        actions: tuple[int, ...] | None = None
         cost: ItemCost = field(default_factory=lambda: FullSoftmax(temperature=0.1))
 
         def __post_init__(self) -> None:
@@ -53,6 +56,7 @@ class MaskedItem:
                 raise ConfigError(f"max_predictions ({self.max_predictions}) must be at least 1, or None for no limit")
             if self.max_predictions is not None and not self.exact_count:
                 raise ConfigError(f"max_predictions ({self.max_predictions}) must be None where exact_count is False")
+            check_actions(self.actions)
             if self.max_len is not None and self.max_len < 2:
                 raise ConfigError(f"max_len ({self.max_len}) must be at least 2, or None for no limit")
 
@@ -81,6 +85,8 @@ class MaskedItem:
             alone_B = _chance(history.num_users, self.config.force_last_prob, generator, hidden_T)
             hidden_T &= ~alone_B[history.user_of_event()]
             hidden_T[last_B] |= alone_B[some]
+        if self.config.actions is not None:
+            hidden_T &= of_kind(history.action, self.config.actions)
         return _read_hidden(history, hidden_T)
 
     def request_task(self, history: History) -> Task:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hpgr.core.errors import ConfigError, UnknownNameError
+from hpgr.core.errors import ConfigError, UnknownNameError, UnsupportedError
 from hpgr.core.jagged import shapes_are_fixed
 
 Kind = Literal["silu", "softmax"]
@@ -27,14 +27,39 @@ class PairBias(Protocol):
         ...
 
 
+class ScoreBias(Protocol):
+    """What is added to the scaled and biased scores of a query in view of all of them, for each head."""
+
+    def added(self, q_QK: Tensor, scores_QJ: Tensor, visible_QJ: Tensor) -> Tensor:
+        """``[..., Q, J]`` for queries ``[..., Q, K]`` and their scores of keys from the oldest to the newest; ``visible``
+        bool broadcasts to the scores, and what it hides changes nothing."""
+        ...
+
+
+IN_CONTEXT = ("reference", "vectorised", "fixed")
+"""Implementations that hold all scores of a query at once, as a ``ScoreBias`` must see them."""
+
+
+def check_context(context: ScoreBias | None, impl: str) -> None:
+    """Raises: UnsupportedError where the implementation never holds all scores of a query."""
+    if context is not None and impl not in IN_CONTEXT:
+        raise UnsupportedError(
+            f"context ({type(context).__name__}) must be None for impl {impl}, which never holds all scores of a query; use "
+            "vectorised"
+        )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Weighing:
-    """``silu``: ``silu(scale * qk + bias) / normaliser``; ``softmax``: over what the query sees, without normaliser."""
+    """``silu``: ``silu(scale * qk + bias) / normaliser``; ``softmax``: over what the query sees, without normaliser.
+
+    ``context`` adds to a score what the query's other scores say."""
 
     kind: Kind
     normaliser: float | None
     scale: float
     bias: PairBias | None
+    context: ScoreBias | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -49,6 +74,10 @@ class Weighing:
         """The normaliser of silu weights."""
         assert self.normaliser is not None
         return self.normaliser
+
+    def in_context(self, q: Tensor, scores: Tensor, visible: Tensor) -> Tensor:
+        """Scaled and biased ``scores [..., Q, J]`` of ``q [..., Q, K]`` with what the context adds to them."""
+        return scores if self.context is None else scores + self.context.added(q, scores, visible)
 
     def weights(self, scores: Tensor, visible: Tensor, gate: Tensor | None = None) -> Tensor:
         """Weights of scaled and biased ``scores [..., J]``; ``visible`` bool and ``gate`` broadcast to them.

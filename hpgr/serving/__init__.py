@@ -31,6 +31,12 @@ class UserStates(Protocol):
         Raises: StateError.
         """
 
+    def find(self, beginning: str, most: int) -> list[str]:
+        """Up to ``most`` users whose ids begin with a text, in order where the store has one.
+
+        Raises: StateError.
+        """
+
     def forget(self, user: str) -> int:
         """Remove everything of a user; the number of events that went.
 

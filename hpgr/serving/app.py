@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from hpgr.core.errors import HpgrError
 from hpgr.serving import messages as m
@@ -22,7 +25,31 @@ from hpgr.serving.questions import Answer
 from hpgr.serving.service import Service
 from hpgr.version import __version__
 
-router = APIRouter()
+
+class AnyText(Convertor[str]):
+    """A part of a path with whatever is in it: an id may hold slashes and line breaks, and its user must be forgotten too."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("anytext", AnyText())
+_SAYS = {
+    400: "what is no HTTP",
+    401: "key",
+    408: "body too slow",
+    413: "body too large",
+    422: "a field",
+    429: "capacity",
+    503: "states",
+    504: "late",
+}
+router = APIRouter(responses={status: {"model": m.Refused, "description": what} for status, what in _SAYS.items()})
 logger = logging.getLogger("hpgr.serving")
 _Result = TypeVar("_Result")
 _FOLLOW_S = 1.0
@@ -38,7 +65,16 @@ Served = Annotated[Service, Depends(_service)]
 UserId = Annotated[str, Path(min_length=1, max_length=256)]
 
 
-def create_app(service: Service) -> FastAPI:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Addition:
+    """What a floor above adds: ``router``; paths of it that are ``open``, answered without a key; ``close``, called at the end."""
+
+    router: APIRouter
+    open: tuple[str, ...] = ()
+    close: Callable[[], None] = lambda: None
+
+
+def create_app(service: Service, addition: Addition | None = None) -> FastAPI:
     """The application; it closes the service when it ends, after what is in flight."""
 
     @asynccontextmanager
@@ -51,6 +87,8 @@ def create_app(service: Service) -> FastAPI:
                 following.cancel()
                 with suppress(asyncio.CancelledError):
                     await following
+            if addition is not None:
+                await asyncio.to_thread(addition.close)
             await asyncio.to_thread(service.close)
 
     app = FastAPI(
@@ -61,8 +99,12 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.include_router(router)
-    app.add_middleware(Gate, service=service)
+    if addition is not None:
+        app.include_router(addition.router)
+    app.add_middleware(Gate, service=service, also_open=() if addition is None else addition.open)
     app.add_exception_handler(RequestValidationError, _unfit)
+    app.add_exception_handler(TooLarge, _too_large)
+    app.add_exception_handler(StarletteHTTPException, _not_so)
     for kind in (HpgrError, OverCapacity, StateError, asyncio.TimeoutError):
         app.add_exception_handler(kind, _failed)
     return app
@@ -120,7 +162,7 @@ async def similar(body: m.Similar, service: Served) -> Response:
     return _answered(await asyncio.to_thread(service.similar, body.item_id, body.question()), None)
 
 
-@router.get("/v1/users/{user_id:path}/state", response_model=m.State)
+@router.get("/v1/users/{user_id:anytext}/state", response_model=m.State)
 async def state(user_id: UserId, service: Served) -> Response:
     """What is kept of a user."""
     history = await asyncio.to_thread(service.history, user_id)
@@ -137,13 +179,13 @@ async def state(user_id: UserId, service: Served) -> Response:
     )
 
 
-@router.delete("/v1/users/{user_id:path}", response_model=m.Forgotten)
+@router.delete("/v1/users/{user_id:anytext}", response_model=m.Forgotten)
 async def forget(user_id: UserId, service: Served) -> Response:
     """Forget a user: every event, on the disk and in memory."""
     return JSONResponse({"user_id": user_id, "events": await _waited(service.forget(user_id), service)})
 
 
-@router.post("/v1/reload", response_model=m.Reloaded)
+@router.post("/v1/reload", response_model=m.Reloaded, responses={s: {"model": m.Refused} for s in (403, 409)})
 async def reload(request: Request, service: Served) -> Response:
     """Read the configured bundle again, test it, and answer with it. Without an API key, from this machine only."""
     if service.settings.api_key is None and (request.client is None or request.client.host not in _LOOPBACK):
@@ -170,7 +212,7 @@ async def readyz(service: Served) -> Response:
     return JSONResponse({"status": "ok", "model": service.engine.model, "fingerprint": service.engine.fingerprint})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: Served) -> Response:
     """For Prometheus."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -208,15 +250,34 @@ def _answered(answer: Answer, user: int | str | None) -> Response:
     )
 
 
+class TooLarge(Exception):
+    """A ``field`` of a body is larger than its limit."""
+
+    def __init__(self, field: str, size: int, limit: int) -> None:
+        super().__init__(f"{field} ({size}) must be at most {limit}")
+        self.field = field
+
+
 def _within(service: Service, **given: int | Sequence[Any] | None) -> None:
-    """Raises: HTTPException 422 with the field that is larger than its limit."""
+    """Raises: TooLarge."""
     limits = service.settings.limits
     most = {"pool": limits.candidates, "weights": limits.candidates}
     for field, value in given.items():
         size = len(value) if isinstance(value, Sequence) else value or 0
         limit = most[field] if field in most else getattr(limits, field)
         if size > limit:
-            raise HTTPException(422, {"field": field, "error": f"{field} ({size}) must be at most {limit}"})
+            raise TooLarge(field, size, limit)
+
+
+async def _too_large(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TooLarge)
+    return JSONResponse({"error": str(error), "fields": [{"field": error.field, "error": str(error)}]}, status_code=422)
+
+
+async def _not_so(request: Request, error: Exception) -> Response:
+    """What the framework itself refuses: no such route, another method, a body that is no JSON."""
+    assert isinstance(error, StarletteHTTPException)
+    return JSONResponse({"error": str(error.detail)}, status_code=error.status_code, headers=error.headers)
 
 
 async def _unfit(request: Request, error: Exception) -> Response:

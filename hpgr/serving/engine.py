@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hpgr.answering.answerer import Wanted
 from hpgr.answering.opening import open_bundle
-from hpgr.core.errors import DataError, HpgrError, UnsupportedError
+from hpgr.core.batch import History
+from hpgr.core.errors import DataError, HpgrError
 from hpgr.data.candidate_lists import Lists
 from hpgr.data.ranges import offsets_from
+from hpgr.retrieval import Index
 from hpgr.retrieval.exact import top_k
 from hpgr.serving import UserStates
 from hpgr.serving.asked import Told, asked_histories
 from hpgr.serving.events import ItemId, Mark, StateError, Stored, UserLog
 from hpgr.serving.histories import Histories
+from hpgr.serving.kept import KeptModel
 from hpgr.serving.narrowing import Narrowed, Narrowing
+from hpgr.serving.new_items import with_new_items
 from hpgr.serving.ordering import blended, diverse, log_softmax
+from hpgr.serving.prior import Popularity
 from hpgr.serving.questions import Answer, Question, Source
 from hpgr.serving.reading import Reading
+from hpgr.serving.searching import sampled_index
 from hpgr.serving.settings import EngineSettings
+from hpgr.serving.shelf import Shelf
 from hpgr.serving.user_history import UserHistory
 
 _BARE_MARK = Mark("bare", 0)
@@ -38,21 +45,38 @@ class Engine:
         Raises: what ``open_bundle`` does.
         """
         opened = open_bundle(folder)
+        num_known = len(opened.log.items)
+        if settings.items is not None:
+            opened = with_new_items(opened, settings.items)
         self.folder, self.model, self.settings = Path(folder), opened.bundle.model, settings
-        self.answerer, self.log = opened.answerer, opened.log
+        self.answerer, self.log, self.titles, self.facts = (
+            opened.answerer,
+            opened.log,
+            opened.titles,
+            opened.bundle.facts,
+        )
         self.reading = Reading.of(opened, settings.max_events)
         self.histories = Histories(states, self.reading, settings.memory_mb << 20)
+        self.kept = KeptModel(self.answerer.frame, settings.state_mb << 20)
         self._narrowing = Narrowing(self.reading, self.answerer.clock)
-        self._store_rows = self.answerer.catalogue.store_rows()
-        count = self.answerer.catalogue.train_count + 1.0
-        # As ``PopularityPrior`` counts; an item outside the catalogue is as rare as one seen once less than any.
-        self._log_share = np.append(np.log(count / count.sum()), np.log(1.0 / count.sum()))
+        self.shelf = Shelf(self.answerer, num_known)
+        self._popularity = Popularity(
+            settings.prior, self.shelf, self.answerer.clock, self.answerer.catalogue.train_count, self.log.end_ms
+        )
+        self._index: Index | None = None
+        if settings.index != "exact" and self.kept.keeps_queries:
+            self._index = sampled_index(settings.index, self.shelf, self.answerer, self.reading, self.log.end_ms)
 
     @property
     def fingerprint(self) -> str:
         return self.reading.fingerprint
 
-    @torch.no_grad()
+    def forget(self, user: str) -> None:
+        """Nothing of the user stays in memory."""
+        self.histories.forget(user)
+        self.kept.forget(user)
+
+    @torch.inference_mode()
     def answer(self, questions: Sequence[Question], now_ms: int) -> list[Answer | HpgrError]:
         """One answer, or the reason why there is none, for each question; without states, bare histories are answered."""
         held: dict[str, UserHistory] | StateError
@@ -73,11 +97,11 @@ class Engine:
         Raises: UnsupportedError if the model has no item vectors; DataError if it does not know the item.
         """
         row = self.reading.row(item)
-        own = int(self.answerer.catalogue.rows(np.array([row]))[0])
-        if row < 0 or own >= len(self.answerer.catalogue):
+        own = int(self.shelf.places(np.array([row]))[0])
+        if own >= len(self.shelf):
             raise DataError(f"item_id ({item}) must be an item that the model was trained on")
         narrowed = self._narrowing.of(question, np.array([row]))
-        score = self._vectors[:-1] @ self._vectors[own]
+        score = self.shelf.likeness[:-1] @ self.shelf.likeness[own]
         one = Prepared(question, Told.until(_nothing(self.reading), 0), narrowed, False, 1.0)
         self._take_best(one, score, own)
         return self._finished(one)
@@ -89,7 +113,7 @@ class Engine:
             told = self._told(question, held, now_ms)
             wanted = Wanted(candidates=question.candidates, by=question.by)
             if question.diversity:
-                _ = self._vectors
+                _ = self.shelf.likeness
             trust = min(1.0, told.length / self.settings.blend_events) if self.settings.blend_events else 1.0
             trust = trust if told.length else 0.0
             narrowed = self._narrowing.of(question, told.seen)
@@ -103,7 +127,9 @@ class Engine:
                 raise held
             history = held[question.user]
             newest = int(history.time_ms[-1]) + 1 if len(history) else 0
-            return Told.until(history, max(now_ms, newest) if question.at_ms is None else question.at_ms)
+            step_ms = max(1, round(self.settings.moment_s * 1000))
+            now_ms = max(now_ms // step_ms * step_ms, newest)
+            return Told.until(history, now_ms if question.at_ms is None else question.at_ms)
         events = question.events
         at_ms = question.at_ms
         if question.untimed:
@@ -122,30 +148,61 @@ class Engine:
         reading = [one for one in some if one.trust > 0]
         found: Iterator[np.ndarray] = iter(())
         if reading:
-            asked = asked_histories([one.told for one in reading], self.reading.rule, self.answerer.max_len)
-            found = iter(self.answerer.scores(asked, np.arange(len(reading))).numpy())
+            users, history = self._histories_of(reading)
+            searched = [b for b, one in enumerate(reading) if self._index is not None and one.plain]
+            if searched:
+                self._search([reading[b] for b in searched], [users[b] for b in searched], history, searched)
+            rest = [b for b, one in enumerate(reading) if one.items is None]
+            if rest:
+                found = iter(self._catalogue_scores([users[b] for b in rest], _some(history, rest)).numpy())
         for one in some:
-            score = self._log_share[:-1]
+            if one.items is not None:
+                continue
+            share = self._popularity.log_share(one.told.now_ms)[:-1]
+            score = share
             if one.trust > 0:
                 score = next(found)
                 if one.trust < 1:
-                    score = blended(log_softmax(score), self._log_share[:-1], one.trust)
+                    score = blended(log_softmax(score), share, one.trust)
             self._take_best(one, score)
 
+    def _histories_of(self, some: list[Prepared]) -> tuple[list[str | None], History]:
+        asked = asked_histories([one.told for one in some], self.reading.rule, self.answerer.max_len)
+        return [one.question.user for one in some], self.answerer.history(asked, np.arange(len(some)))
+
+    def _search(self, some: list[Prepared], users: list[str | None], history: History, rows: list[int]) -> None:
+        """What the index finds for questions that nothing narrows."""
+        assert self._index is not None
+        asked = _some(history, rows)
+        vectors = self.answerer.frame.query_vectors(asked, self.kept.queries(users, asked))
+        places, scores = self._index.search(vectors, max(one.most for one in some))
+        for one, place, score in zip(some, places.numpy(), scores.double().numpy()):
+            self._take(one, place[: one.most], score[: one.most])
+
+    def _catalogue_scores(self, users: list[str | None], history: History) -> Tensor:
+        """``[B, P]``: of every place, as the frame's ``scores``."""
+        frame = self.answerer.frame
+        if not self.kept.keeps_queries:
+            return self.shelf.padded(frame.scores(history))
+        table_PD, bias_P = self.shelf.vectors
+        scores_BP = frame.query_vectors(history, self.kept.queries(users, history)) @ table_PD.T
+        return scores_BP if bias_P is None else scores_BP.add_(bias_P)
+
     def _take_best(self, one: Prepared, score: np.ndarray, without: int | None = None) -> None:
-        narrowed, question = one.narrowed, one.question
-        score = score.copy()
+        narrowed, score = one.narrowed, score.copy()
         if narrowed.allowed is not None:
-            known = self._store_rows >= 0
-            score[~(known & narrowed.allowed[self._store_rows])] = -np.inf
+            score[~narrowed.allowed[self.shelf.store_rows]] = -np.inf
         if without is not None:
             score[without] = -np.inf
-        _boost(score, self.answerer.catalogue.rows(narrowed.boosted), narrowed.log_weight)
-        wanted = question.k or 0
-        most = max(question.pool, wanted) if one.ranks or question.diversity else wanted
-        rows_BK, score_BK = top_k(torch.from_numpy(score)[None], most)
-        rows, found = self._store_rows[rows_BK[0].numpy()], score_BK[0].double().numpy()
-        keep = (found > -np.inf) & (rows >= 0)
+        places = self.shelf.places(narrowed.boosted)
+        inside = places < len(score)
+        score[places[inside]] += narrowed.log_weight[inside]
+        places_BK, score_BK = top_k(torch.from_numpy(score)[None], one.most)
+        self._take(one, places_BK[0].numpy(), score_BK[0].double().numpy())
+
+    def _take(self, one: Prepared, places: np.ndarray, found: np.ndarray) -> None:
+        rows = self.shelf.store_rows[places]
+        keep = (found > -np.inf) & (places >= 0) & (rows >= 0)
         one.items = rows[keep]
         if not (one.ranks and one.trust > 0):
             one.score = found[keep]
@@ -166,10 +223,18 @@ class Engine:
                 item_rows=np.concatenate(lists),  # type: ignore[arg-type]
                 offsets=offsets,
             )
-            scores = self.answerer.score(asked, question, by_rank=by_rank) if len(question.item_rows) else np.zeros(0)
+            scores = np.zeros(0)
+            if by_rank and len(question.item_rows):
+                users = [one.question.user for one in group]
+                scores = self.kept.logits(users, *self.answerer.batch(asked, question))[:, 0].double().numpy()
+            elif len(question.item_rows):
+                scores_BP = self._catalogue_scores(*self._histories_of(group))
+                padded = torch.nn.functional.pad(scores_BP, (0, 1), value=-torch.inf)
+                owner = np.repeat(np.arange(len(group)), np.diff(offsets))
+                scores = padded[owner, self.shelf.places(question.item_rows)].double().numpy()
             for one, rows, first, last in zip(group, lists, offsets, offsets[1:]):
                 assert rows is not None
-                share = self._log_share[self.answerer.catalogue.rows(rows)]
+                share = self._popularity.log_share(one.told.now_ms)[self.shelf.places(rows)]
                 one.items, one.score = rows, blended(scores[first:last], share, one.trust).copy()
                 place = {row: i for i, row in enumerate(rows.tolist())}
                 boosts = zip(one.narrowed.boosted.tolist(), one.narrowed.log_weight)
@@ -182,7 +247,7 @@ class Engine:
         assert one.score is not None
         k = len(one.items) if one.question.k is None else one.question.k
         if one.question.diversity:
-            vectors = self._vectors[self.answerer.catalogue.rows(one.items)]
+            vectors = self.shelf.likeness[self.shelf.places(one.items)]
             order = diverse(one.score, vectors, k, one.question.diversity)
         else:
             order = np.lexsort((np.arange(len(one.score)), -one.score))[:k]
@@ -199,17 +264,6 @@ class Engine:
             fingerprint=self.fingerprint,
         )
 
-    @cached_property
-    def _vectors(self) -> np.ndarray:
-        """``[V + 1, D]`` float32 item vectors of length 1; that of any item outside the catalogue is zero."""
-        frame = self.answerer.frame
-        items = getattr(getattr(frame, "retriever", frame), "items", None)
-        if items is None:
-            raise UnsupportedError("item likeness must come from item vectors, and this model has none")
-        with torch.no_grad():
-            table = torch.nn.functional.normalize(items.table().float(), dim=1)
-        return np.concatenate([table.numpy(), np.zeros((1, table.shape[1]), dtype=np.float32)])
-
 
 class Prepared:
     """A question on its way: ``trust`` in the model, 0 for nobody's history; ``items`` and ``score`` once they are found."""
@@ -221,10 +275,22 @@ class Prepared:
         self.items: np.ndarray | None = None
         self.score: np.ndarray | None = None
 
+    @property
+    def most(self) -> int:
+        """How many items are retrieved."""
+        wanted = self.question.k or 0
+        return max(self.question.pool, wanted) if self.ranks or self.question.diversity else wanted
 
-def _boost(score: np.ndarray, rows: np.ndarray, log_weight: np.ndarray) -> None:
-    inside = rows < len(score)
-    score[rows[inside]] += log_weight[inside]
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but the model says which items are retrieved."""
+        return self.trust >= 1 and self.narrowed.allowed is None and not len(self.narrowed.boosted)
+
+
+def _some(history: History, rows: list[int]) -> History:
+    if len(rows) == history.num_users:
+        return history
+    return History.together([history.of_user(b) for b in rows])
 
 
 def _source(trust: float) -> Source:

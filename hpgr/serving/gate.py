@@ -7,7 +7,7 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -26,8 +26,11 @@ OPEN = ("/healthz", "/readyz")
 class Gate:
     """ASGI middleware. A log line has the route, never the path, which may hold a user's id, and never a body."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], service: Service) -> None:
-        self._app, self._service = app, service
+    def __init__(
+        self, app: Callable[[Scope, Receive, Send], Awaitable[None]], service: Service, also_open: Sequence[str] = ()
+    ) -> None:
+        """``also_open``: further paths that are answered without a key; they must tell nothing of users or items."""
+        self._app, self._service, self._open = app, service, frozenset((*OPEN, *also_open))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,7 +91,7 @@ class Gate:
 
     def _has_key(self, path: str, headers: dict[bytes, bytes]) -> bool:
         key = self._service.settings.api_key
-        if key is None or path in OPEN:
+        if key is None or path in self._open:
             return True
         bearer = headers.get(b"authorization", b"")
         given = headers.get(b"x-api-key", bearer[7:] if bearer[:7].lower() == b"bearer " else b"")

@@ -246,6 +246,18 @@ class Reloaded(BaseModel):
     fingerprint: str
 
 
+class WrongField(BaseModel):
+    field: str
+    error: str
+
+
+class Refused(BaseModel):
+    """Why there is no answer, in one sentence; ``fields`` of the body that are to be changed, where it is that."""
+
+    error: str
+    fields: list[WrongField] = []
+
+
 def _stored(place: int, event: int | str | HistoryEvent) -> Stored:
     if not isinstance(event, HistoryEvent):
         return Stored(place, -1, event, None, None)

@@ -38,6 +38,9 @@ if epoch ~= '' and epoch == ARGV[1] then return {epoch, 0, redis.call('LRANGE', 
 return {epoch, 1, redis.call('LRANGE', KEYS[3], 0, -1)}
 """
 _FORGET = "local n = redis.call('LLEN', KEYS[3]); redis.call('DEL', KEYS[1], KEYS[2], KEYS[3]); return n"
+# Signs that a pattern of Redis takes for more than themselves; and how long a search for users may go on.
+_GLOB = "*?[]^\\"
+_SCANS, _SCANNED = 100, 1000
 _Answer = TypeVar("_Answer")
 
 
@@ -109,6 +112,22 @@ class RedisStates:
             return [_log(user, mark, *found) for (user, mark), found in zip(asked, pipe.execute())]
 
         return self._guarded(read, "read") if asked else []
+
+    def find(self, beginning: str, most: int) -> list[str]:
+        """See ``UserStates``; in no order, and of many millions of keys only the first are looked at."""
+        before, after = f"hpgr:{SCHEMA}:{{", "}:meta"
+
+        def read() -> list[str]:
+            found: dict[str, None] = {}
+            cursor, pattern = 0, before + "".join(f"\\{c}" if c in _GLOB else c for c in beginning) + "*" + after
+            for _ in range(_SCANS):
+                cursor, keys = self._redis.scan(cursor, match=pattern, count=_SCANNED)
+                found |= dict.fromkeys(key[len(before) : -len(after)] for key in keys)
+                if cursor == 0 or len(found) >= most:
+                    break
+            return sorted(found)[:most]
+
+        return self._guarded(read, "read")
 
     def forget(self, user: str) -> int:
         """See ``UserStates``."""

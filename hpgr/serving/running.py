@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from hpgr.core.config import from_tree, to_tree
-from hpgr.core.errors import ConfigError, UnsupportedError
+from hpgr.core.errors import ConfigError, HpgrError, UnsupportedError
+from hpgr.serving.heap import keep_freed_memory
 from hpgr.serving.service import Service
 from hpgr.serving.settings import ServiceSettings
 
 _SETTINGS, _KEY_FILE = "HPGR_SERVICE_SETTINGS", "HPGR_SERVICE_KEY_FILE"
 _FINISH_S = 10
+HERE = "hpgr.serving.running:from_environment"
+"""Gives the application of one worker among several; in the words of uvicorn."""
 
 logger = logging.getLogger("hpgr.serving")
 
@@ -47,8 +50,12 @@ def run(
     workers: int = 1,
     key_file: Path | None = None,
     announce: Callable[[dict[str, str]], None] = lambda facts: None,
+    application: Callable[[Service], Any] | None = None,
+    factory: str = HERE,
 ) -> None:
     """Serve until told to stop. ``announce`` hears of the ``url``, ``model`` and ``fingerprint`` before it begins.
+
+    ``application`` makes the application, by default ``create_app``; with several workers each has it from ``factory``.
 
     Raises: UnsupportedError without the extra ``serve``; ConfigError for several workers on a state for one; what ``Service``
     raises, before anything is listened to.
@@ -73,6 +80,7 @@ def run(
         "timeout_graceful_shutdown": _FINISH_S,
         "server_header": False,
     }
+    keep_freed_memory()
     # With several workers too: a bundle that cannot be used is to be told of here, not by each of them again and again.
     service = Service(settings)
     engine = service.engine
@@ -80,20 +88,32 @@ def run(
     if service.taken_over is not None:
         facts = {"from": service.taken_over, "to": engine.fingerprint}
         logger.info("the states of another bundle are read anew from their events", extra={"facts": facts})
+    try:
+        app = (application or hpgr.serving.app.create_app)(service)
+    except HpgrError:
+        service.close()
+        raise
     announce({"url": f"http://{host}:{port}", "model": engine.model, "fingerprint": engine.fingerprint})
     if workers == 1:
-        uvicorn.run(hpgr.serving.app.create_app(service), **listening)
+        uvicorn.run(app, **listening)
         return
     service.close()
+    del service, engine, app  # the workers read the bundle themselves
     os.environ[_SETTINGS] = json.dumps(to_tree(_texts(settings)))
     os.environ[_KEY_FILE] = "" if key_file is None else str(key_file)
-    uvicorn.run("hpgr.serving.running:from_environment", factory=True, workers=workers, **listening)
+    uvicorn.run(factory, factory=True, workers=workers, **listening)
 
 
 def from_environment() -> Any:
     """The application of one worker among several."""
     from hpgr.serving.app import create_app
 
+    return create_app(service_from_environment())
+
+
+def service_from_environment() -> Service:
+    """The service of one worker among several."""
+    keep_freed_memory()
     log_as_json()
     settings = from_tree(json.loads(os.environ[_SETTINGS]))
     key_file = os.environ[_KEY_FILE]
@@ -101,7 +121,7 @@ def from_environment() -> Any:
     settings = replace(
         settings, bundle=Path(settings.bundle), shadow=shadow, api_key=read_key(Path(key_file) if key_file else None)
     )
-    return create_app(Service(settings))
+    return Service(settings)
 
 
 def read_key(path: Path | None) -> str | None:

@@ -241,7 +241,7 @@ class Service:
             return error
         finally:
             for engine in list(self._engines):
-                engine.histories.forget(user)
+                engine.forget(user)
         return gone
 
     def _clock_went_back(self) -> None:
@@ -260,4 +260,9 @@ class Service:
         watch("history_bytes", lambda: self.engine.histories.counts.bytes)
         watch("cache_hits", lambda: self.engine.histories.counts.hits)
         watch("cache_misses", lambda: self.engine.histories.counts.misses)
+        watch("kept_states", lambda: len(self.engine.kept))
+        watch("kept_bytes", lambda: self.engine.kept.counts.bytes)
+        watch("kept_hits", lambda: self.engine.kept.counts.hits)
+        watch("kept_grown", lambda: self.engine.kept.counts.grown)
+        watch("kept_begun", lambda: self.engine.kept.counts.begun)
         watch("damaged_rows", lambda: self.engine.histories.counts.damaged)

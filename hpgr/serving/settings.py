@@ -4,23 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
-from hpgr.core.errors import ConfigError
+from hpgr.answering.indexing import INDEXES
+from hpgr.core.errors import ConfigError, UnknownNameError
+
+PRIORS = ("context", "recent", "training")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineSettings:
-    """``memory_mb`` of histories are held, of at most ``max_events`` a user. A user with fewer than ``blend_events`` events is
-    answered from the model and the prior together."""
+    """``memory_mb`` of histories are held, of at most ``max_events`` a user, and ``state_mb`` of what the model worked out of
+    them. A user with fewer than ``blend_events`` events is answered from the model and the prior together. A question about
+    now is asked at the last whole ``moment_s``, or just after the user's newest event; 0: at the millisecond. Until the next
+    one, what the model worked out holds. ``prior``: what is popular, as ``Popularity`` tells. ``index`` finds candidates where
+    nothing narrows the question: ``exact``, ``flat``, ``hnsw`` or ``ivfpq``. ``items``: a table of items newer than the bundle."""
 
     memory_mb: int = 256
+    state_mb: int = 256
     max_events: int = 4096
     blend_events: int = 5
+    moment_s: float = 1.0
+    prior: Literal["context", "recent", "training"] = "recent"
+    index: str = "exact"
+    items: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("memory_mb", 1), ("max_events", 1), ("blend_events", 0)):
+        for name, least in (("memory_mb", 1), ("state_mb", 0), ("max_events", 1), ("blend_events", 0), ("moment_s", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} ({getattr(self, name)}) must be at least {least}")
+        for name, value, known in (("prior", self.prior, PRIORS), ("index", self.index, INDEXES)):
+            if value not in known:
+                raise UnknownNameError.of(name, value, known)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS events (user TEXT, seq INTEGER, key TEXT, time_ms INT
 CREATE UNIQUE INDEX IF NOT EXISTS event_keys ON events (user, key);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 """
+_LAST_SIGN = chr(0x10FFFF)
 _Answer = TypeVar("_Answer")
 
 
@@ -71,6 +72,19 @@ class SqliteStates:
     def read(self, asked: Sequence[tuple[str, Mark | None]]) -> list[UserLog]:
         """See ``UserStates``."""
         return self._guarded(self._read_lock, lambda: [self._log(user, mark) for user, mark in asked], "read")
+
+    def find(self, beginning: str, most: int) -> list[str]:
+        """See ``UserStates``; in the order of the ids."""
+
+        def read() -> list[str]:
+            # Text is compared by its bytes, so those that begin alike lie together, before the largest sign there is.
+            rows = self._reader.execute(
+                "SELECT user FROM users WHERE user >= ? AND user <= ? AND substr(user, 1, ?) = ? ORDER BY user LIMIT ?",
+                (beginning, beginning + _LAST_SIGN, len(beginning), beginning, most),
+            )
+            return [user for (user,) in rows.fetchall()]
+
+        return self._guarded(self._read_lock, read, "read")
 
     def forget(self, user: str) -> int:
         """See ``UserStates``. Freed pages are overwritten and the write-ahead log, which held them too, is emptied."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -45,7 +46,8 @@ class EpochBatches:
     """The rest of the epoch at which ``position`` stands, each time it is asked; at most ``limit`` batches an epoch.
 
     It has no length, for that of a resumed epoch is another; ``steps`` is that of the whole epoch last begun.
-    ``waited_s``: how long training has waited for batches so far.
+    ``waited_s``: how long training has waited for batches so far. ``before_epoch``, where there is one, is called with the
+    number of an epoch and its batches before the first of them is made for training; not where an epoch is resumed.
     """
 
     def __init__(self, batches: Batches, position: Position, limit: int | None, workers: int = 0) -> None:
@@ -56,10 +58,13 @@ class EpochBatches:
         self._workers = workers
         self.steps = 0
         self.waited_s = 0.0
+        self.before_epoch: Callable[[int, Iterable[Any]], None] | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        begun = time.perf_counter()
         self.steps = self.steps_of(self._position.epoch)
+        if self.before_epoch is not None and self._position.step_in_epoch == 0:
+            self.before_epoch(self._position.epoch, _Epoch(batches=self._batches, steps=self.steps))
+        begun = time.perf_counter()
         for batch in ahead(self._batches, self._position.step_in_epoch, self.steps, self._workers):
             self.waited_s += time.perf_counter() - begun
             yield batch
@@ -77,6 +82,17 @@ class EpochBatches:
                 "training batches (0) must be at least 1; the split leaves no training sequence long enough"
             )
         return count if self._limit is None else min(count, self._limit)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Epoch:
+    """The first ``steps`` batches of the present epoch, anew on every pass."""
+
+    batches: Batches
+    steps: int
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(iter(self.batches), self.steps)
 
 
 def moved(batch: Any, device: torch.device) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -41,6 +42,16 @@ class StageModule(pl.LightningModule):
     def rate(self, step: int) -> float:
         """The rate at ``step`` (from 0) of parameters that are not inherited."""
         return self._settings.lr * schedule_factor(self._settings, step, self._total_steps)
+
+    def begin_epoch(self, epoch: int, batches: Iterable[Any]) -> None:
+        """What the stage does before an epoch's first step, under seeds of its own; no gradients, eval mode."""
+        assert self._stage.each_epoch is not None
+        place = self._seed, self._stage.name, "epoch", epoch
+        torch.manual_seed(derive(*place))
+        self.module.eval()
+        with torch.no_grad():
+            self._stage.each_epoch(epoch, _OnDevice(batches=batches, device=self.device), torch_generator(*place))
+        self.module.train()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """As the settings say, with one group for inherited and one for own parameters; frozen ones are left out."""
@@ -137,6 +148,17 @@ class StageModule(pl.LightningModule):
             self._bad_step = torch.full((), -1, dtype=torch.int64, device=loss.device)
         fresh = ~torch.isfinite(loss) & (self._bad_step < 0)
         self._bad_step = torch.where(fresh, step, self._bad_step)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _OnDevice:
+    """``batches``, each moved when its turn comes, on every pass."""
+
+    batches: Iterable[Any]
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Any]:
+        return (moved(batch, self.device) for batch in self.batches)
 
 
 def schedule_factor(settings: StageSettings, step: int, total_steps: int) -> float:

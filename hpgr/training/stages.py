@@ -71,6 +71,8 @@ def fit_stage(
     feed = EpochBatches(batches, position, settings.limit_batches, keep.workers)
     steps = feed.steps_of(0)
     module = StageModule(stage, settings, position, seed=seed, total_steps=settings.epochs * steps)
+    if stage.each_epoch is not None:
+        feed.before_epoch = module.begin_epoch
     begun = (
         {} if keep.folder is None else origin(stage.name, stage.module, settings, seed=seed, steps=steps, asked=asked)
     )

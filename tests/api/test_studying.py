@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -287,13 +286,6 @@ def test_tpe_learns_from_what_was_tried_and_repeats_nothing():
     assert len({tuple(one.setting.items()) for one in tried}) == 20
     good = [one.setting["b"] == "1" for one in tried]
     assert sum(good[10:]) > sum(good[:10])
-
-
-@pytest.mark.parametrize(
-    "file", sorted((Path(__file__).parents[2] / "studies").glob("*.py")), ids=lambda file: file.stem
-)
-def test_studies_of_the_house_can_start(file):
-    check(study_of(file))
 
 
 def test_two_choices_of_one_text_are_refused():

@@ -16,7 +16,9 @@ def simulated(path):
 
 def mine() -> Study:
     models = {{name: lambda data, name=name: run_for(name) for name in ("markov", "popularity")}}
-    return Study(data={{"views": DataSet({data})}}, models=models, seeds=(1, 2), summary="Two that count")
+    factors = {{"Order & time": ("popularity", "markov")}}
+    data = {{"views": DataSet({data})}}
+    return Study(data=data, models=models, seeds=(1, 2), summary="Two that count", factors=factors)
 """
 
 
@@ -42,6 +44,8 @@ def test_a_study_leaves_cards_tables_and_a_page_and_a_leaderboard_takes_them(run
     assert "Cards, tables.md, index.html and leaderboard.json stand in" in answer.out
     assert "<h1>Two that count</h1>" in (out / "index.html").read_text()
     assert "| popularity | " in (out / "tables.md").read_text()
+    assert "Plots, one a factor, stand in" in answer.out
+    assert "<text" in (out / "factors" / "order-time.svg").read_text()
 
     page = tmp_path / "page.md"
     page.write_text("# Mine\n<!-- tables -->\n<!-- end of tables -->\n")

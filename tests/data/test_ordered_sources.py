@@ -94,7 +94,7 @@ class TestTies:
         assert first[0] == other[0] == "B4"
         assert sorted(map(str, first)) == [f"B{i}" for i in range(1, 10)]
 
-    @pytest.mark.parametrize("name", ["amazon_beauty", "movielens_100k"])
+    @pytest.mark.parametrize("name", ["amazon_beauty", "movielens_100k", "movielens_latest"])
     def test_another_word_is_refused(self, name, folder):
         with pytest.raises(ConfigError, match=r"ties \(random\) must be one of file, set, permuted"):
             sources()[name](folder, ties="random")

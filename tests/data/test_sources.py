@@ -24,6 +24,7 @@ ALL = [
     "kuairand_pure",
     "ml_1m_ordered",
     "movielens_100k",
+    "movielens_latest",
     "online_retail",
     "published_sequences",
     "simulated",
@@ -66,6 +67,7 @@ class TestRegistry:
             ("kuairand_pure", "log_standard_*_pure.csv"),
             ("ml_1m_ordered", "ml-1m.txt*"),
             ("movielens_100k", "u.data, u.item"),
+            ("movielens_latest", "ratings.csv, movies.csv"),
             ("online_retail", "*.csv"),
             ("published_sequences", "bert4rec/beauty.txt*"),
             ("thirty_music", "interactions.parquet"),
@@ -228,6 +230,17 @@ class TestMovielens:
             "categories": [["Action", "Western"], ["unknown"]],
         }
         assert source.build["ties"] == "set"
+
+    def test_the_latest_files_are_read(self, tmp_path):
+        write(tmp_path / "ratings.csv", "userId,movieId,rating,timestamp\n1,7,4.0,1225734739\n1,9,0.5,1225734742\n")
+        write(tmp_path / "movies.csv", 'movieId,title,genres\n7,"Heat, The (1995)",Action|Crime\n9,X (2001),Drama\n')
+        source = sources()["movielens_latest"](tmp_path)
+        assert [tuple(row.values()) for row in rows(source)] == [(1, 7, 1225734739000), (1, 9, 1225734742000)]
+        assert source.items.to_dict(as_series=False) == {
+            "item_id": [7, 9],
+            "title": ["Heat, The (1995)", "X (2001)"],
+            "categories": [["Action", "Crime"], ["Drama"]],
+        }
 
 
 class TestOnlineRetail:

@@ -144,7 +144,7 @@ def test_what_windows_refuse(part):
         TrainWindows.Config(max_len=2, min_len=2)
     with pytest.raises(ConfigError, match=r"batch_tokens \(10\) must be at least max_len \(200\)"):
         TrainWindows.Config(batch_tokens=10)
-    with pytest.raises(ConfigError, match=r"sampling \(all\) must be cover or proportional"):
+    with pytest.raises(ConfigError, match=r"sampling \(all\) must be one of cover, proportional, prefixes"):
         TrainWindows.Config(sampling="all")
     with pytest.raises(DataError, match=r"must have a user with 90 events \(min_len\); it has none"):
         TrainWindows(*part, TrainWindows.Config(min_len=90), seed=0)

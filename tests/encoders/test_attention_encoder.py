@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,10 @@ from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.encoders.attention import AttentionEncoder
 from hpgr.encoders.transformed import TransformedEncoder
+from hpgr.nn.contextual_position import ContextualPosition
 from hpgr.nn.norm import norm_layer
+from hpgr.nn.relative_bias import RelativeBias
+from hpgr.nn.rotary import Rotary
 from hpgr.nn.transformer_layer import TransformerLayer
 
 LAYER = TransformerLayer.Config(ffn_dim=16, num_heads=2)
@@ -25,6 +30,30 @@ def test_the_input_is_normed_and_the_end_left_alone_where_asked(close):
     bare = AttentionEncoder.Config(layer=LAYER, num_layers=1, input_norm=True, final_norm=False).build(dim=8)
     bare.layers.load_state_dict(plain.layers.state_dict())
     close(plain.norm(_encoded(bare, x_TD)), _encoded(plain, norm_layer("layer", 8)(x_TD)))
+
+
+@pytest.mark.parametrize("norm", ["pre", "post", "released"])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("rotary", [None, Rotary()])
+@pytest.mark.parametrize("bias", [None, RelativeBias.Config(num_positions=3), RelativeBias.Config(num_positions=None)])
+def test_the_newest_states_are_those_of_the_whole(norm, causal, rotary, bias, close):
+    layer = replace(LAYER, norm=norm, rotary=rotary)
+    encoder = AttentionEncoder.Config(layer=layer, causal=causal, bias=bias, num_layers=2).build(dim=8).eval()
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    history = History.from_lists([[1] * n for n in (0, 1, 7, 0, 3)], now_ms=[10**5] * 5)
+    x = history.jagged(torch.randn(11, 8))
+    close(encoder.newest(x, history), encoder(x, history).values[[0, 7, 10]])
+
+
+def test_the_newest_states_are_those_of_the_whole_where_places_come_from_scores(close):
+    layer = replace(LAYER, context=ContextualPosition.Config())
+    encoder = AttentionEncoder.Config(layer=layer, num_layers=2).build(dim=8).eval()
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    history = History.from_lists([[1] * n for n in (0, 1, 7, 3)])
+    x = history.jagged(torch.randn(11, 8))
+    close(encoder.newest(x, history), encoder(x, history).values[[0, 7, 10]])
 
 
 def test_weights_start_as_asked():

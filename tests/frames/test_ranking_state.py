@@ -13,6 +13,7 @@ from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError, DataError, UnsupportedError
 from hpgr.frames.ranking_state import Event, RankingState
 from hpgr.frames.registry import MODELS
+from hpgr.nn.contextual_position import ContextualPosition
 from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.session_rows import SessionRows
 
@@ -28,6 +29,10 @@ CONFIGS = {
         BARE, encoder=replace(BARE.encoder, rows=SessionRows(own=4, recent=2, sessions=2, per_session=2))
     ),
     "actions": replace(BARE, num_actions=3),
+    "contextual": replace(
+        LIVE, encoder=replace(LIVE.encoder, layer=replace(LIVE.encoder.layer, context=ContextualPosition.Config()))
+    ),
+    "cape-din": MODELS["cape-din"](),
 }
 
 
@@ -86,7 +91,7 @@ def test_a_state_grown_by_events_is_the_state_of_the_whole_history(name, seed, b
             close(tensor, whole[part])
 
 
-@pytest.mark.parametrize("name", ["hpgr", "hpgr-paper", "hpgr-live", "hstu-ranker"])
+@pytest.mark.parametrize("name", ["hpgr", "hpgr-paper", "hpgr-live", "hstu-ranker", "din", "cape-din"])
 def test_cached_scores_are_the_logits_whatever_the_micro_batch(name, close):
     frame = MODELS[name]()
     module, history = ranker(getattr(frame, "ranker", frame)), history_of(stream(3, 17))
@@ -97,6 +102,28 @@ def test_cached_scores_are_the_logits_whatever_the_micro_batch(name, close):
     for at_once in (1, 4, 11, 1000):
         close(module.score(state, candidates, at_once=at_once), want)
     assert module.score(state, asked(module, 0, count=0)).shape == (0, 1)
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, "hpgr"])
+def test_states_of_several_users_are_asked_together_as_one_by_one(name, close):
+    module = ranker(CONFIGS[name] if name in CONFIGS else replace(MODELS["hpgr"]().ranker, num_told=0))
+    histories = [history_of(stream(seed, count)) for seed, count in ((1, 9), (2, 0), (3, 21), (4, 2))]
+    now_ms = [int(history.now_ms[0]) for history in histories]
+    apart = [asked(module, now, count) for now, count in zip(now_ms, (3, 4, 0, 5))]
+    features = torch.cat([one.features for one in apart])
+    items = [one.item_idx.tolist() for one in apart]
+    candidates = Candidates.from_lists(items, now_ms=torch.tensor(now_ms), features=features)
+    want = [module.score(module.begin(one), few) for one, few in zip(histories, apart)]
+    together = RankingState.together([module.begin(one) for one in histories])
+    begun = module.begin(History.together(histories))
+    for state in (together, begun, RankingState.together([begun.of_user(b) for b in range(4)])):
+        for at_once in (5, 1000):
+            close(module.score(state, candidates, at_once=at_once), torch.cat(want))
+    for b, history in enumerate(histories):
+        mine = begun.of_user(b)
+        assert mine.num_bytes == module.begin(history).num_bytes
+        for part, tensor in module.begin(history).tensors().items():
+            close(mine.tensors()[part], tensor)
 
 
 def test_a_state_is_written_and_read_as_tensors(tmp_path):
@@ -147,4 +174,4 @@ def test_bad_requests_are_named():
     with pytest.raises(ConfigError, match=r"at_once \(0\) must be at least 1"):
         module.score(state, asked(module, 0), at_once=0)
     with pytest.raises(DataError, match=r"history \(of 2 users\) must be that of one user"):
-        module.begin(History.from_lists([[1], [2]]))
+        module.append(module.begin(History.from_lists([[1], [2]])), events[-1])

@@ -73,6 +73,14 @@ def test_raw_dot_products_prefer_long_vectors():
     assert _lists(_select(k=1, sigma=0.0, history=history, cosine=False)[0])[:2] == [[3], [3]]
 
 
+def test_age_takes_from_similarity_by_doublings():
+    # Event 1 stands fifth from the newest, log2(5) = 2.32; event 4 second.
+    rows, _ = _select(k=1, sigma=0.0, recency=0.3)
+    assert _lists(rows) == [[1], [4], [], [7]]
+    rows, _ = _select(k=1, sigma=0.0, recency=0.5)
+    assert _lists(rows) == [[5], [4], [], [7]]
+
+
 def test_scores_weigh_the_chosen_events_with_the_best_at_one():
     rows, gate = _select(k=2, sigma=0.0, weighting="score")
     # Similarities 1 and 0: weights e^0 and e^-1.
@@ -123,6 +131,8 @@ def test_a_candidate_alone_chooses_what_it_chooses_in_company():
         ({"bits": 100}, r"bits \(100\) must be a positive multiple of 64"),
         ({"by": "first"}, r"by \(first\) must be one of similar, hashed, last, random"),
         ({"aggregate": "mean"}, r"aggregate \(mean\) must be one of sum, max"),
+        ({"recency": -0.1}, r"recency \(-0.1\) must not be negative"),
+        ({"recency": 0.1, "by": "last"}, r"recency \(0.1\) must be 0 unless by is similar and cosine True"),
         ({"weighting": "two"}, r"weighting \(two\) must be one of one, score"),
     ],
 )

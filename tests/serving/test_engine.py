@@ -6,20 +6,27 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from hpgr import Recommender, Wanted
-from hpgr.core.errors import DataError, HpgrError
+from hpgr.core.errors import ConfigError, DataError, HpgrError, UnknownNameError
+from hpgr.core.vocabulary import Vocabulary
+from hpgr.data.catalogue import Catalogue
+from hpgr.data.item_clock import Listed
 from hpgr.serving.batching import Batcher, OverCapacity
 from hpgr.serving.clock import Clock
 from hpgr.serving.engine import Engine
 from hpgr.serving.events import Event, Stored
 from hpgr.serving.ordering import diverse
+from hpgr.serving.prior import Popularity
 from hpgr.serving.probing import self_test
 from hpgr.serving.questions import Answer, Question
 from hpgr.serving.settings import EngineSettings
+from hpgr.serving.shelf import Shelf
 from hpgr.serving.sqlite_states import SqliteStates
 
 MINUTE, DAY = 60_000, 86_400_000
@@ -93,16 +100,108 @@ def test_together_is_as_one_by_one(engine):
 
 
 def test_who_is_new_gets_the_prior_and_a_short_history_a_blend(bundle, states):
-    engine = Engine(bundle, states, EngineSettings(blend_events=10))
+    engine = Engine(bundle, states, EngineSettings(blend_events=10, prior="training"))
     popular = [
         engine.reading.ids[r]
-        for r in engine._store_rows[np.argsort(-engine.answerer.catalogue.train_count, kind="stable")[:5]]
+        for r in engine.shelf.store_rows[np.argsort(-engine.answerer.catalogue.train_count, kind="stable")[:5]]
     ]
     nobody = ask(engine, user="nobody", k=5)
     assert (nobody.source, ids(nobody), nobody.history_length) == ("prior", popular, 0)
     assert [ask(engine, user=f"u{u}").source for u in (1, 3, 4)] == ["blend", "blend", "model"]
     candidates = tuple(reversed(popular))
     assert ids(ask(engine, events=(), candidates=candidates, by="rank", k=None)) == popular
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_an_index_finds_what_exact_search_finds_and_what_is_narrowed_is_scored(engine, bundle, states, kind):
+    pytest.importorskip("faiss")
+    indexed = Engine(bundle, states, EngineSettings(blend_events=0, index=kind))
+    assert indexed._index.recall > 0.99
+    narrowed = {"exclude_seen": True}, {"weights": ((engine.reading.ids[3], 9.0),)}
+    categories = engine.answerer.clock.category_names.ids.to_list()
+    for more in ({}, *narrowed, {"categories": (str(categories[0]),)}):
+        for by in ("retrieve", "rank"):
+            close_to(
+                ask(indexed, user="u4", by=by, k=6, pool=20, **more),
+                ask(engine, user="u4", by=by, k=6, pool=20, **more),
+            )
+    questions = [Question(user=f"u{u}", k=5, exclude_seen=u == 4) for u in range(6)]
+    for one, other in zip(*(e.answer(questions, engine.log.end_ms) for e in (indexed, engine))):
+        close_to(one, other)
+
+
+def test_a_new_item_joins_by_its_categories(engine, bundle, states, tmp_path):
+    clock, ids = engine.answerer.clock, engine.reading.ids
+    category = str(clock.category_names.ids[0])
+    table = {"item_id": ["new", "odd", ids[0]], "categories": [[category, "unheard of"], [], [category]]}
+    pl.DataFrame(table, schema={"item_id": pl.String, "categories": pl.List(pl.String)}).write_parquet(
+        tmp_path / "new.parquet"
+    )
+    made = Engine(bundle, states, EngineSettings(blend_events=0, items=str(tmp_path / "new.parquet")))
+    assert made.reading.ids == [*ids, "new", "odd"]
+    scores = dict(ask(made, user="u4", by="retrieve", k=500).items)
+    inside = [ids[r] for r in range(80) if 0 in clock.categories.values[slice(*clock.categories.offsets[r : r + 2])]]
+    assert scores["new"] == pytest.approx(np.mean([scores[item] for item in inside if item in scores]), abs=1e-4)
+    assert "odd" not in scores
+    assert {item: score for item, score in scores.items() if item != "new"} == pytest.approx(
+        dict(ask(engine, user="u4", by="retrieve", k=500).items), abs=1e-4
+    )
+    assert "new" in {item for item, _ in ask(made, user="u4", categories=(category,), k=80).items}
+    ranked = ask(made, user="u4", by="rank", candidates=("new", "odd", ids[1]), k=None)
+    assert (len(ranked.items), ranked.unknown_candidates) == (3, ())
+    assert dict(ranked.items)[ids[1]] == pytest.approx(
+        dict(ask(engine, user="u4", by="rank", candidates=(ids[1],), k=None).items)[ids[1]], abs=1e-4
+    )
+    given = ask(made, user="u4", by="retrieve", candidates=("new", "odd"), k=None)
+    assert dict(given.items) == {"new": pytest.approx(scores["new"], abs=1e-4), "odd": None}
+    assert ids_of_similar(made, "new")[0] in inside
+    history = (Stored(1, made.log.end_ms - 5000, "new", None, None),)
+    assert ask(made, events=history, at_ms=made.log.end_ms).unknown_items == ()
+    self_test(made)
+    assert ask(made, user="nobody", k=500).items[-1][0] == "new"
+    for wrong, rule in (
+        ({"item_id": ["a"]}, "columns categories of new items"),
+        ({**table, "item_id": ["a", "a", "b"]}, "must not repeat"),
+    ):
+        pl.DataFrame(wrong).write_parquet(tmp_path / "wrong.parquet")
+        with pytest.raises(DataError, match=rule):
+            Engine(bundle, states, EngineSettings(items=str(tmp_path / "wrong.parquet")))
+
+
+def ids_of_similar(engine, item):
+    return ids(engine.similar(item, Question(k=3)))
+
+
+def test_what_is_popular_depends_on_the_moment():
+    """Three items of ten training events each; in the last week, one was chosen at noon, one at night."""
+    hour = 3_600_000
+    end = 100 * DAY
+    noon, night = ([end - DAY * d - h * hour for d in range(1, 4) for _ in range(300)] for h in (12, 0))
+    times = [*[DAY] * 10, *sorted(noon), *sorted(night), end - 30 * DAY]
+    offsets = np.array([0, 10, 910, 1811])
+    clock = SimpleNamespace(events=Listed(np.array(times), offsets))
+    shelf = Shelf(
+        SimpleNamespace(
+            frame=None,
+            clock=clock,
+            catalogue=Catalogue(items=Vocabulary.of([0, 1, 2]), of_store=np.arange(3), train_count=np.full(3, 10)),
+        ),
+        3,
+    )
+
+    def best(kind, at):
+        return int(Popularity(kind, shelf, clock, np.full(3, 10), end).log_share(at)[:-1].argmax())
+
+    def share(kind, at):
+        return np.exp(Popularity(kind, shelf, clock, np.full(3, 10), end).log_share(at))
+
+    np.testing.assert_allclose(share("training", end), [1 / 3, 1 / 3, 1 / 3, 1 / 33])
+    np.testing.assert_allclose(share("recent", end)[:3], np.array([0, 900, 900]) / 2800 + 1000 / 2800 / 3)
+    recent = np.array([0, 900, 900]) / 2800 + 1000 / 2800 / 3
+    np.testing.assert_allclose(share("context", end + 12 * hour)[:3], (1000 * recent + [0, 900, 0]) / 1900)
+    assert [best("context", end + 9 * DAY + h * hour) for h in (12, 0)] == [1, 2]
+    # Nothing that came later is told: before that week all were alike.
+    np.testing.assert_allclose(share("context", end - 8 * DAY)[:3], [1 / 3] * 3)
 
 
 def test_unknown_ids_are_listed_and_the_rest_is_answered(engine):
@@ -145,12 +244,39 @@ def test_diversity_chooses_by_relevance_and_unlikeness():
 
 
 def test_similar_items_are_the_nearest_vectors(engine):
-    table = engine._vectors[:-1]
-    item = engine.reading.ids[engine._store_rows[5]]
+    table, rows = engine.shelf.likeness[:-1], engine.shelf.store_rows
+    item = engine.reading.ids[rows[5]]
     order = [r for r in np.argsort(-(table @ table[5]), kind="stable") if r != 5][:4]
-    assert ids(engine.similar(item, Question(k=4))) == [engine.reading.ids[engine._store_rows[r]] for r in order]
+    assert ids(engine.similar(item, Question(k=4))) == [engine.reading.ids[rows[r]] for r in order]
     with pytest.raises(DataError, match=r"item_id \(none\) must be an item that the model was trained on"):
         engine.similar("none", Question())
+
+
+def test_a_question_about_now_is_asked_at_a_whole_moment_and_never_before_the_newest_event(engine, bundle, states):
+    newest = max(row.time_ms for row in states.read([("u3", None)])[0].rows)
+    minutes = Engine(bundle, states, EngineSettings(moment_s=60))
+    exact = Engine(bundle, states, EngineSettings(moment_s=0))
+    now = (newest // MINUTE + 5) * MINUTE + 59_999
+
+    def at(engine, user, now_ms):
+        return engine.answer([Question(user=user)], now_ms)[0].at_ms
+
+    assert [at(one, "u3", now) for one in (minutes, engine, exact)] == [now - 59_999, now - 999, now]
+    assert at(minutes, "u3", newest) == newest + 1
+    assert at(minutes, "nobody", now) == now - 59_999
+    at(minutes, "u3", now)
+    begun = minutes.kept.counts.begun
+    assert [at(minutes, "u3", now - back) for back in (0, 20_000, 50_000)] == [now - 59_999] * 3
+    assert minutes.kept.counts.begun == begun
+
+
+def test_what_is_not_known_is_named(tmp_path):
+    with pytest.raises(UnknownNameError, match="no prior is named 'recents'; did you mean recent"):
+        EngineSettings(prior="recents")
+    with pytest.raises(UnknownNameError, match="no index is named 'hsnw'"):
+        EngineSettings(index="hsnw")
+    with pytest.raises(ConfigError, match=r"moment_s \(-1\) must be at least 0"):
+        EngineSettings(moment_s=-1)
 
 
 def test_events_after_the_moment_asked_about_are_left_out(engine, states):

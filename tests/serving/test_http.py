@@ -12,6 +12,7 @@ from dataclasses import replace
 from urllib.parse import quote
 
 import numpy as np
+import pytest
 from fastapi.testclient import TestClient
 
 from hpgr.serving.app import create_app
@@ -42,6 +43,14 @@ def test_events_are_told_and_the_user_is_answered_from_them(client, items):
     assert (len(ranked["items"]), ranked["ordered_by"], ranked["unknown_candidates"]) == (30, "rank", ["gone"])
     alike = client.post("/v1/similar", json={"item_id": items[3], "k": 4}).json()
     assert len(alike["items"]) == 4
+
+
+@pytest.mark.parametrize("user", ["\n", "a\nb", "/", "a/state", "ж", " "])
+def test_any_user_who_can_be_told_of_can_be_forgotten(client, items, user):
+    assert tell(client, [view(user, items[0])])["accepted"] == 1
+    path = f"/v1/users/{quote(user, safe='')}"
+    assert client.get(f"{path}/state").json()["events"] == 1
+    assert client.delete(path).json() == {"user_id": user, "events": 1}
 
 
 def test_a_forgotten_user_is_nobody(client, items):
@@ -159,7 +168,7 @@ def test_logs_have_no_ids(client, items, caplog):
         tell(client, [view("secret-user", items[0])])
         client.get("/v1/users/secret-user/state")
     lines = [json.loads(JsonLines().format(record)) for record in caplog.records if record.name.startswith("hpgr")]
-    assert [line["route"] for line in lines] == ["/v1/events", "/v1/users/{user_id:path}/state"]
+    assert [line["route"] for line in lines] == ["/v1/events", "/v1/users/{user_id:anytext}/state"]
     assert all(line["status"] == 200 and line["ms"] > 0 for line in lines)
     assert "secret-user" not in json.dumps(lines)
     assert items[0] not in json.dumps(lines)

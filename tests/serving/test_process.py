@@ -28,6 +28,8 @@ from hpgr.serving.running import read_key, run
 from hpgr.serving.service import Service
 from tests.serving.conftest import free_port
 
+CANDIDATES = [f"i{i:05d}" for i in range(1, 30, 3)]
+
 
 @contextmanager
 def served(bundle: Path, *words: str, log: Path | None = None) -> Iterator[tuple[subprocess.Popen, int]]:
@@ -154,6 +156,9 @@ def test_two_workers_on_redis_answer_as_one_on_sqlite(bundle, tmp_path, redis_se
                     [i["score"] for i in theirs["items"]], abs=1e-5
                 )
                 assert ours["history_length"] == theirs["history_length"] == (start + 9) // 3
+                ours, theirs = (c.rank(user, candidates=CANDIDATES, at=at)["items"] for c in (one, two))
+                assert [i["item_id"] for i in ours] == [i["item_id"] for i in theirs]
+                assert [i["score"] for i in ours] == pytest.approx([i["score"] for i in theirs], abs=1e-4)
                 two.close()
         assert one.forget("a") == {"user_id": "a", "events": 30}
         one.close()
@@ -175,6 +180,57 @@ def test_one_service_sees_what_another_was_told_and_follows_its_reload(redis_set
     assert two.engine.fingerprint == new
     for service in (one, two):
         service.close()
+
+
+def test_redis_killed_in_mid_load_loses_nothing_acknowledged_and_the_workers_recover_alone(
+    bundle, redis_settings, redis_server
+):
+    told: dict[str, set[int]] = {user: set() for user in "abc"}
+    refused: list[int] = []
+    stop = threading.Event()
+    with served(bundle, "--state", redis_settings.state, "--workers", "2") as (_, port):
+
+        def tell(user: str) -> None:
+            client = Client(f"http://127.0.0.1:{port}", timeout_s=20)
+            for i in range(100_000):
+                if stop.is_set():
+                    break
+                try:
+                    assert client.events([event(user, f"i{i % 40:05d}", i)])["accepted"] == 1
+                    told[user].add(i)
+                    assert client.recommend(user, k=3)["history_length"] >= len(told[user])
+                except ServiceError as error:
+                    refused.append(error.status)
+                    time.sleep(0.02)
+            client.close()
+
+        with ThreadPoolExecutor(3) as pool:
+            running = [pool.submit(tell, user) for user in told]
+            try:
+                wait_for(lambda: all(len(mine) > 5 for mine in told.values()))
+                redis_server.process.kill()
+                redis_server.process.wait(10)
+                wait_for(lambda: len(refused) > 3)
+                before = {user: len(mine) for user, mine in told.items()}
+                redis_server.start()
+                wait_for(lambda: all(len(mine) > before[user] + 5 for user, mine in told.items()))
+            finally:
+                stop.set()
+            for one in running:
+                one.result()
+        assert set(refused) == {503}
+        with Client(f"http://127.0.0.1:{port}") as client:
+            for user, mine in told.items():
+                again = client.events([event(user, "i00001", i) for i in sorted(mine)])
+                assert (again["accepted"], again["duplicate"]) == (0, len(mine))
+
+
+def wait_for(happens) -> None:
+    for _ in range(1500):
+        if happens():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not happen within half a minute")
 
 
 def test_redis_away_is_503_and_comes_back(redis_settings, redis_server):

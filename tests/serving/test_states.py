@@ -264,3 +264,13 @@ def test_redis_goes_on_after_a_restart(redis_server):
     assert [p.status for p in states.append([event("a", 3)], DAY)] == ["accepted"]
     assert kept(states, "a") == [(1, 1), (1, 3)]
     states.close()
+
+
+def test_users_are_found_by_how_their_ids_begin(states):
+    users = ["a", "ab", "abc", "b", "a*", "a?x", "[a]", "\\a", "ä", "ab\u4e2d", "A"]
+    states.append([event(user, 1000) for user in users], DAY)
+    for beginning in ("", "a", "ab", "a*", "a?", "[", "\\", "ä", "A", "none"):
+        assert sorted(states.find(beginning, 20)) == sorted(user for user in users if user.startswith(beginning))
+    assert len(states.find("a", 2)) == 2
+    states.forget("abc")
+    assert "abc" not in states.find("ab", 20)

@@ -19,9 +19,9 @@ from hpgr.ops.attention.triton import attention_triton
 from hpgr.ops.attention.vectorised import attention_vectorised
 from hpgr.ops.choice import chosen
 from hpgr.ops.kernels.support import chooses_triton
-from hpgr.ops.weighing import Kind, PairBias, Weighing, check_heads, check_offsets
+from hpgr.ops.weighing import Kind, PairBias, ScoreBias, Weighing, check_context, check_heads, check_offsets
 
-__all__ = ["IMPLEMENTATIONS", "MaskRule", "PairBias", "attention", "implementation_for"]
+__all__ = ["IMPLEMENTATIONS", "MaskRule", "PairBias", "ScoreBias", "attention", "implementation_for"]
 
 IMPLEMENTATIONS = {
     "reference": attention_reference,
@@ -44,6 +44,7 @@ def attention(  # noqa: PLR0913 - tensors and the options that define the weight
     normaliser: float | None = None,
     scale: float = 1.0,
     bias: PairBias | None = None,
+    context: ScoreBias | None = None,
     impl: str = "auto",
 ) -> Tensor:
     """``[T, H, V]``: the sum over the events ``j`` of one's own row that ``rule`` shows, of weight ``A_ij`` times
@@ -51,25 +52,39 @@ def attention(  # noqa: PLR0913 - tensors and the options that define the weight
 
     ``silu``: ``A = silu(scale * q·k + bias) / normaliser``, and exactly 0 for what is hidden. ``softmax``: over what is
     visible; ``normaliser`` must be None. A query that sees nothing gets zeros. The width of ``v`` may differ from
-    ``k``'s. The normaliser is a constant: the result does not depend on padding, on the row's length or on other rows.
+    ``k``'s. ``context`` adds to the scores what it reads from all scores of a query; then all pairs of a row are held in
+    memory. The normaliser is a constant: the result does not depend on padding, on the row's length or on other rows.
 
     Raises: ValueError for shapes that do not fit; ConfigError for a normaliser that the weights forbid;
     UnknownNameError for weights or an implementation that do not exist; UnsupportedError for a named implementation
-    that does not know these weights, this rule or this bias.
+    that does not know these weights, this rule, this bias or a context.
     """
     check_heads(q_THK, k_THK, v_THK, same_rows=True)
     check_offsets("offsets", offsets_B1, q_THK.shape[0])
     rule.check(q_THK.shape[0])
-    weighing = Weighing(kind=weights, normaliser=normaliser, scale=scale, bias=bias)
+    weighing = Weighing(kind=weights, normaliser=normaliser, scale=scale, bias=bias, context=context)
     if impl == "auto":
-        impl = implementation_for(q_THK, v_THK, weights=weights, rule=rule, bias=bias)
+        impl = implementation_for(q_THK, v_THK, weights=weights, rule=rule, bias=bias, context=context)
+    check_context(context, impl)
     return IMPLEMENTATIONS[chosen(impl, IMPLEMENTATIONS)](q_THK, k_THK, v_THK, offsets_B1, rule, weighing)
 
 
-def implementation_for(q_THK: Tensor, v_THK: Tensor, *, weights: Kind, rule: MaskRule, bias: PairBias | None) -> str:
+def implementation_for(
+    q_THK: Tensor,
+    v_THK: Tensor,
+    *,
+    weights: Kind,
+    rule: MaskRule,
+    bias: PairBias | None,
+    context: ScoreBias | None = None,
+) -> str:
     """What ``auto`` runs: on a CPU the fused kernel where it applies, else blocks; on CUDA Triton where ``HPGR_TRITON=1``;
-    inside ``fixed_shapes`` what has them."""
-    if q_THK.device.type != "cpu" or shapes_are_fixed():
+    inside ``fixed_shapes`` the square of all events."""
+    if shapes_are_fixed():
+        return chosen("auto", IMPLEMENTATIONS)
+    if context is not None:
+        return "vectorised"
+    if q_THK.device.type != "cpu":
         return chosen("auto", IMPLEMENTATIONS, triton=chooses_triton(q_THK, bias))
     if can_fuse(weights, rule, bias) and q_THK.shape[2] == v_THK.shape[2]:
         return "fused"

@@ -16,8 +16,10 @@ def attention_fixed(
     """See ``attention``. Cost grows with the square of all rows together: for batches of a row or two."""
     event_T = torch.arange(q_THK.shape[0], device=q_THK.device)
     query, key, row_T = event_T[:, None], event_T[None, :], row_of(offsets_B1, q_THK.shape[0])
-    scores_HTT = (q_THK * weighing.scale).transpose(0, 1) @ k_THK.permute(1, 2, 0)
+    q_HTK = q_THK.transpose(0, 1)
+    scores_HTT = (q_HTK * weighing.scale) @ k_THK.permute(1, 2, 0)
     if weighing.bias is not None:
         scores_HTT = scores_HTT + weighing.bias.of(query, key)
     visible_TT = rule.visible(query, key) & (row_T[:, None] == row_T[None, :])
+    scores_HTT = weighing.in_context(q_HTK, scores_HTT, visible_TT)
     return (weighing.weights(scores_HTT, visible_TT) @ v_THK.transpose(0, 1)).transpose(0, 1)

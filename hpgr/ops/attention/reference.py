@@ -20,6 +20,8 @@ def attention_reference(
             scores_HJ = torch.einsum("hk,jhk->hj", q_THK[i], k_THK[seen]) * weighing.scale
             if weighing.bias is not None:
                 scores_HJ = scores_HJ + weighing.bias.of(torch.full_like(seen, i), seen)
+            seen_1J = torch.ones_like(seen, dtype=torch.bool)[None]
+            scores_HJ = weighing.in_context(q_THK[i][:, None], scores_HJ[:, None], seen_1J).squeeze(1)
             if weighing.kind == "silu":
                 weights_HJ = scores_HJ * scores_HJ.sigmoid() / weighing.divisor
             else:

@@ -23,6 +23,7 @@ def attention_vectorised(
         if weighing.bias is not None:
             scores_bHLL = scores_bHLL + weighing.bias.of(query, key)[:, None]
         visible_bLL = rule.visible(query, key) & there_bL[:, None, :]
+        scores_bHLL = weighing.in_context(q, scores_bHLL, visible_bLL[:, None])
         read_bHLV = weighing.weights(scores_bHLL, visible_bLL[:, None]) @ v
         parts.append(read_bHLV.transpose(1, 2)[there_bL])
         places.append(index_bL[there_bL])

@@ -15,7 +15,7 @@ from hpgr.ops.candidate_attention.triton import candidate_attention_triton
 from hpgr.ops.candidate_attention.vectorised import candidate_attention_vectorised
 from hpgr.ops.choice import chosen
 from hpgr.ops.kernels.support import chooses_triton
-from hpgr.ops.weighing import Kind, PairBias, Weighing
+from hpgr.ops.weighing import Kind, PairBias, ScoreBias, Weighing, check_context
 
 __all__ = ["IMPLEMENTATIONS", "candidate_attention"]
 
@@ -40,6 +40,7 @@ def candidate_attention(  # noqa: PLR0913 - tensors and the options that define 
     normaliser: float | None = None,
     scale: float = 1.0,
     bias: PairBias | None = None,
+    context: ScoreBias | None = None,
     listed: Listed | None = None,
     boost: Boost | None = None,
     key_time_T: Tensor | None = None,
@@ -52,10 +53,12 @@ def candidate_attention(  # noqa: PLR0913 - tensors and the options that define 
     ``listed`` ``(rows_CW, gate_CW)``: the candidate reads only these rows of its history, ``A ⊙ G``, as in
     ``listed_attention``. ``boost`` ``(rows_CW, gate_CW, beta_H)``: it reads everything, and the listed rows with
     ``A ⊙ (1 + beta_h G)``; silu weights only. Neither changes the weight of the candidate's own column.
+    ``context`` adds to the scores what it reads from all scores of a candidate, its own column being the newest key;
+    then listed rows are read among all of the history's.
     ``key_time_T`` and ``query_time_C``: only events strictly before the candidate's time are read.
 
     Raises: ValueError for shapes that do not fit; ConfigError for options that exclude each other;
-    UnknownNameError for weights or an implementation that do not exist.
+    UnknownNameError for weights or an implementation that do not exist; UnsupportedError for one that knows no context.
     """
     reading = Reading(
         q_CHK=q_CHK,
@@ -70,7 +73,8 @@ def candidate_attention(  # noqa: PLR0913 - tensors and the options that define 
         key_time_T=key_time_T,
         query_time_C=query_time_C,
     )
-    weighing = Weighing(kind=weights, normaliser=normaliser, scale=scale, bias=bias)
+    weighing = Weighing(kind=weights, normaliser=normaliser, scale=scale, bias=bias, context=context)
     reading.check(weights)
-    name = chosen(impl, IMPLEMENTATIONS, triton=chooses_triton(q_CHK, bias))
+    name = chosen(impl, IMPLEMENTATIONS, triton=context is None and chooses_triton(q_CHK, bias))
+    check_context(context, name)
     return IMPLEMENTATIONS[name](reading, weighing)

@@ -45,6 +45,8 @@ def _read(reading: Reading, weighing: Weighing, c: int, seen: list[int]) -> Tens
     if weighing.bias is not None:
         rows, query = reading.user_offsets_B1.new_tensor(seen), reading.user_offsets_B1.new_tensor([c])
         scores_HJ = scores_HJ + torch.cat([weighing.bias.of(query.expand_as(rows), rows), weighing.bias.own(query)])
+    visible_HJ = gate_HJ > 0 if reading.listed is not None else torch.ones_like(gate_HJ, dtype=torch.bool)
+    scores_HJ = weighing.in_context(reading.q_CHK[c][:, None], scores_HJ[:, None], visible_HJ[:, None]).squeeze(1)
     if weighing.kind == "silu":
         weights_HJ = scores_HJ * scores_HJ.sigmoid() / weighing.divisor * gate_HJ
     else:

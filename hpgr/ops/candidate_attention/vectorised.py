@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hpgr.ops.candidate_attention.contextual import read_in_context
 from hpgr.ops.candidate_attention.dense import read_all
 from hpgr.ops.candidate_attention.reading import Listed, Reading
 from hpgr.ops.listed_attention.entries import Lists
@@ -16,6 +17,8 @@ from hpgr.ops.weighing import PairBias, Weighing
 
 def candidate_attention_vectorised(reading: Reading, weighing: Weighing) -> Tensor:
     """See ``candidate_attention``."""
+    if weighing.context is not None:
+        return read_in_context(reading, weighing)
     if reading.listed is not None:
         return _read_lists(reading, weighing, reading.listed)
     dense_CHV = read_all(reading, weighing)

@@ -28,7 +28,7 @@ IMPLEMENTATIONS = {
 }
 
 
-def gaussian_gate(
+def gaussian_gate(  # noqa: PLR0913 - tensors and the options that define the gate
     rows_CK: Tensor,
     weight_CK: Tensor,
     user_offsets_B1: Tensor,

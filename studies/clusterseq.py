@@ -1,0 +1,29 @@
+"""What clusters of users add to learning from a few events, on users of MovieLens who are new: five seeds.
+
+    hpgr study studies/clusterseq.py --data FOLDER --out runs/clusterseq
+
+Under an hour of a core a trained row; ``--only clusterseq --only "one start"`` runs the two that matter most.
+"""
+
+from __future__ import annotations
+
+from hpgr.api.study import DataSet, Study
+from hpgr.recipes import recipes
+
+
+def clusterseq() -> Study:
+    recipe = recipes()["movielens_clusterseq"]()
+    data = DataSet(
+        question=recipe.question,
+        split=recipe.entries[0].split,
+        source=recipe.source,
+        folder=recipe.folder,
+        view=recipe.view,
+        exclude_seen=recipe.exclude_seen,
+    )
+    return Study(
+        summary="Cold users: clusters against one start",
+        data={"movielens": data},
+        models={run.name: lambda data, run=run: run for run in recipe.entries},
+        seeds=(1, 2, 3, 4, 5),
+    )

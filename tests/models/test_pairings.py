@@ -1,0 +1,219 @@
+"""Compositions nobody published: every encoder with every objective and further part that any registered model has.
+
+A new part is found by itself, as soon as a model uses it; where it does not fit another one, the reason belongs in ``REFUSED``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+
+import hpgr.models  # noqa: F401 - fills the registry
+from hpgr.core.batch import Candidates, History
+from hpgr.core.errors import ConfigError
+from hpgr.core.seeds import torch_generator
+from hpgr.frames.ranking import RankingRecommender
+from hpgr.frames.registry import MODELS
+from hpgr.frames.scoring import ScoringRecommender
+
+NUM_ITEMS, DIM = 12, 8
+# Slots of which every kind meets every other; the rest are options of one frame.
+SCORING = ("encoder", "objective")
+RANKING = ("trunk", "encoder", "head")
+BASE = ("items", "mask_at")
+
+
+def configs(kind: type) -> list[Any]:
+    """The configs of that frame in all registered models, stages of two-stage ones among them."""
+    found = []
+    for name in MODELS.names():
+        config = MODELS[name](dim=DIM) if "dim" in MODELS[name].__code__.co_varnames else MODELS[name]()
+        stages = [getattr(config, stage) for stage in ("retriever", "ranker") if hasattr(config, stage)]
+        found += [one for one in (config, *stages) if isinstance(one, kind)]
+    return found
+
+
+def part_name(part: Any) -> str:
+    """What tells parts apart: the class, whether it reads later events, what is inside an objective or a wrapper."""
+    if part is None:
+        return "none"
+    name = type(part).__qualname__.split(".")[0]
+    inner = [getattr(part, slot) for slot in ("cost", "encoder") if is_dataclass(getattr(part, slot, None))]
+    name += "".join(f"[{part_name(one)}]" for one in inner)
+    return name + (" (reads later events)" if getattr(part, "causal", True) is False else "")
+
+
+def parts(frames: list[Any], slot: str) -> dict[str, Any]:
+    """The kinds of parts that any frame has in ``slot``, the first of each."""
+    found: dict[str, Any] = {}
+    for frame in frames:
+        found.setdefault(part_name(getattr(frame, slot)), getattr(frame, slot))
+    return found
+
+
+def further_slots(kind: type) -> list[str]:
+    """Slots of the frame that a model may leave empty."""
+    return [f.name for f in fields(kind) if f.default is None and f.name not in (*SCORING, *BASE)]
+
+
+def scoring_pairings() -> list[dict[str, str]]:
+    """Every encoder with every objective, alone and with each further part."""
+    frames, found = configs(ScoringRecommender.Config), []
+    for encoder, objective in product(parts(frames, "encoder"), parts(frames, "objective")):
+        pair = {"encoder": encoder, "objective": objective}
+        found.append(pair)
+        for slot in further_slots(ScoringRecommender.Config):
+            found += [pair | {slot: name} for name in parts(frames, slot) if name != "none"]
+    return found
+
+
+def scoring_config(pairing: dict[str, str]) -> ScoringRecommender.Config:
+    """The config, with items that score as the cost wants them."""
+    frames = configs(ScoringRecommender.Config)
+    chosen = {slot: parts(frames, slot)[name] for slot, name in pairing.items()}
+    by_distance = getattr(getattr(chosen["objective"], "cost", None), "needs_distance", False)
+    items = replace(next(f for f in frames if hasattr(f.items, "distance")).items, dim=DIM, distance=by_distance)
+    return ScoringRecommender.Config(items=items, **chosen)
+
+
+def windows() -> History:
+    history = History.from_lists(
+        [[1, 2, 3, 4, 5], [6, 2], [7, 8, 9, 1]], sessions=[[0, 0, 1, 1, 1], [0, 0], [0, 0, 0, 1]]
+    )
+    return replace(history, now_ms=history.now_ms - 1000)
+
+
+def train(frame: Any, batch: Any) -> None:
+    """Two steps, for a map that begins at 0 lets nothing through in the first; fails unless items and encoder move and the
+    loss and all weights are finite."""
+    (stage,) = frame.stages()
+    before = {name: value.detach().clone() for name, value in frame.named_parameters()}
+    frame.train()
+    if stage.each_epoch is not None:
+        frame.eval()
+        with torch.no_grad():
+            stage.each_epoch(0, [(batch, batch) if stage.batches == "pairs" else batch], torch_generator(1))
+        frame.train()
+    optimiser = torch.optim.Adam([p for p in frame.parameters() if p.requires_grad], lr=1e-2)
+    for step in range(2):
+        optimiser.zero_grad()
+        loss = stage.loss((batch, batch) if stage.batches == "pairs" else batch, torch_generator(2, step))["loss"]
+        assert loss.isfinite()
+        loss.backward()
+        optimiser.step()
+    moved = {name for name, value in frame.named_parameters() if not torch.equal(value, before[name])}
+    assert any(name.startswith("items.") for name in moved)
+    assert any(name.startswith("encoder.") for name in moved)
+    assert all(value.isfinite().all() for value in frame.parameters())
+
+
+def small(config: Any) -> Any:
+    """The same with as few prototypes and clusters as three windows can have, placed at once."""
+    changes = {}
+    if hasattr(config.auxiliary, "bank"):
+        changes["auxiliary"] = replace(config.auxiliary, bank=replace(config.auxiliary.bank, num_prototypes=2))
+    if hasattr(config.adapter, "clusters"):
+        clusters = replace(config.adapter.clusters, num_clusters=2)
+        changes["adapter"] = replace(config.adapter, clusters=clusters, warm_epochs=0)
+    return replace(config, **changes)
+
+
+PAIRINGS = scoring_pairings()
+REFUSED = {
+    "needs causal": r"^(trunk|encoder) \(\w+, which reads later events\) must be causal under NextItem: it would read what it is "
+    "to predict; take a causal one, MaskedItem or LastItem$",
+    "adapter hides": r"^objective \((MaskedItem|LastItem)\) must tell all events before its predictions under FewShot, which learns from "
+    "them, and take weights; take NextItem$",
+    "several states": r"^cost \(\w+\) must make one answer of several states under Reasoning; take Progressive or Ensemble$",
+    "one state read": r"^(auxiliary|adapter) \(\w+, which reads one state of an event\) must be None under Reasoning, which gives "
+    "several$",
+    "adapter weighs": r"^cost \(\w+\) must tell what each prediction costs under FewShot, which weighs them; take MarginRanking$",
+}
+
+
+def reason(pairing: dict[str, str]) -> str | None:
+    """Why it is refused; None for a legal one."""
+    later = "(reads later events)"
+    if pairing["objective"].startswith("NextItem"):
+        if later in pairing["encoder"] or later in pairing.get("trunk", ""):
+            return "needs causal"
+        if pairing["encoder"].startswith("Reasoning"):
+            return _of_several(pairing)
+        if "adapter" in pairing and "MarginRanking" not in pairing["objective"]:
+            return "adapter weighs"
+    elif pairing["encoder"].startswith("Reasoning"):
+        return _of_several(pairing)
+    elif "adapter" in pairing:
+        return "adapter hides"
+    return None
+
+
+def _of_several(pairing: dict[str, str]) -> str | None:
+    if "[Progressive" not in pairing["objective"] and "[Ensemble" not in pairing["objective"]:
+        return "several states"
+    return "one state read" if "auxiliary" in pairing or "adapter" in pairing else None
+
+
+def test_the_registry_knows_these_parts():
+    frames = configs(ScoringRecommender.Config)
+    assert len(frames) >= 13
+    assert len(parts(frames, "encoder")) >= 4, parts(frames, "encoder")
+    assert len(parts(frames, "objective")) >= 6, parts(frames, "objective")
+    assert further_slots(ScoringRecommender.Config) == ["trunk", "auxiliary", "adapter"]
+    refused = [reason(pairing) for pairing in PAIRINGS]
+    assert {why: refused.count(why) > 0 for why in REFUSED} == dict.fromkeys(REFUSED, True)
+    assert refused.count(None) >= 48
+
+
+@pytest.mark.parametrize("pairing", PAIRINGS, ids=lambda pairing: " + ".join(pairing.values()))
+def test_a_pairing_trains_or_says_why_not(pairing):
+    why = reason(pairing)
+    if why is not None:
+        with pytest.raises(ConfigError, match=REFUSED[why]):
+            scoring_config(pairing)
+        return
+    torch.manual_seed(0)
+    frame = small(scoring_config(pairing)).build(num_items=NUM_ITEMS)
+    train(frame, windows())
+    with torch.no_grad():
+        scores = frame.eval().scores(windows())
+    assert scores.shape == (3, NUM_ITEMS)
+    assert scores.isfinite().all()
+
+
+def test_costs_by_distance_refuse_items_that_score_otherwise():
+    (frame,) = (one for one in configs(ScoringRecommender.Config) if one.items.distance)
+    with pytest.raises(
+        ConfigError,
+        match=r"^items \(IdEmbedding, which score by dot products\) must score by distance under MarginRanking; "
+        "set items.distance=true$",
+    ):
+        replace(frame, items=replace(frame.items, distance=False))
+
+
+RANKERS = configs(RankingRecommender.Config)
+
+
+@pytest.mark.parametrize(
+    "chosen", list(product(*(parts(RANKERS, slot) for slot in RANKING))), ids=lambda chosen: " + ".join(chosen)
+)
+def test_every_trunk_encoder_and_head_of_rankers_go_together(chosen):
+    torch.manual_seed(0)
+    slots = {slot: parts(RANKERS, slot)[name] for slot, name in zip(RANKING, chosen)}
+    frame = replace(RANKERS[0], features=(), **slots).build(num_items=NUM_ITEMS)
+    history = windows()
+    labels = [[1.0, 0.0], [0.0], [1.0, 0.0]]
+    candidates = Candidates.from_lists([[1, 2], [3], [4, 5]], now_ms=history.now_ms, labels=labels)
+    (stage,) = frame.stages()
+    before = frame.items.weight.detach().clone()
+    optimiser = torch.optim.Adam(frame.parameters(), lr=1e-2)
+    loss = stage.loss((history, candidates), torch_generator(1))["loss"]
+    loss.backward()
+    optimiser.step()
+    assert loss.isfinite()
+    assert not torch.equal(frame.items.weight, before)
+    assert frame.eval().logits(history, candidates).isfinite().all()

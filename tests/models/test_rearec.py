@@ -1,0 +1,148 @@
+"""Facts of ReaRec: no step is the backbone, temperatures, the divergence and the contrast by hand, and over other encoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import exp, log
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hpgr.core.batch import History
+from hpgr.core.errors import ConfigError, UnsupportedError
+from hpgr.core.seeds import torch_generator
+from hpgr.encoders.reasoning import Reasoning
+from hpgr.encoders.session import SessionTrunk
+from hpgr.models.bert4rec import bert4rec
+from hpgr.models.gru4rec import gru4rec
+from hpgr.models.hstu import hstu
+from hpgr.models.rearec import rearec, rearec_ensemble
+from hpgr.objectives.costs import FullSoftmax
+from hpgr.objectives.losses.step_divergence import step_divergence
+from hpgr.objectives.next_item import NextItem
+from hpgr.objectives.reasoning_costs import Ensemble, Progressive
+
+HISTORY = History.from_lists([[1, 2, 3, 4], [], [5], [6, 7, 8]])
+
+
+@dataclass
+class Table:
+    vectors: torch.Tensor
+    sparse: bool = False
+
+    @property
+    def num_items(self):
+        return len(self.vectors)
+
+    def table(self):
+        return self.vectors
+
+    def bias(self):
+        return None
+
+    def rows(self, item_idx):
+        return self.vectors[item_idx], None
+
+
+TWO = Table(torch.tensor([[1.0], [0.0]]))
+
+
+def cost_of(cost, states, targets=(0,)):
+    return cost.loss(torch.tensor(states), torch.tensor(targets), TWO, torch_generator(1)).item()
+
+
+def test_no_step_is_the_backbone(close):
+    config = rearec(dim=16, steps=0)
+    torch.manual_seed(0)
+    frame = config.build(num_items=12).eval()
+    plain = replace(config, encoder=config.encoder.encoder, objective=NextItem.Config()).build(num_items=12).eval()
+    weights = {name.replace("encoder.encoder.", "encoder."): x for name, x in frame.state_dict().items()}
+    plain.load_state_dict({name: weights[name] for name in plain.state_dict()})
+    close(frame.scores(HISTORY), plain.scores(HISTORY))
+
+
+def test_temperatures_fall_to_that_of_the_last_step():
+    assert Progressive(alpha=5.0).softening(2) == [25.0, 5.0, 1.0]
+    assert Progressive(alpha=1.0).softening(3) == [1.0] * 4
+
+
+def test_progressive_by_hand():
+    """Logits 4 / 2 and 1 for the right of two items, whose other has 0."""
+    found = cost_of(Progressive(alpha=2.0, deep=3.0), [[[4.0], [1.0]]])
+    assert found == pytest.approx(log(1 + exp(-1)) + 3 * log(1 + exp(-2)), abs=1e-6)
+    # Clean 1 and -1, noisy 1 and 0: log(1 + e^-2) and log 2.
+    states = [[[[0.0], [1.0]], [[0.0], [1.0]]], [[[0.0], [-1.0]], [[0.0], [0.0]]]]
+    both = Progressive(deep=0.0), Progressive(deep=0.0, contrast=0.0)
+    with_contrast, without = (cost_of(cost, states, (0, 0)) for cost in both)
+    assert with_contrast - without == pytest.approx((log(1 + exp(-2)) + log(2)) / 2, abs=1e-6)
+
+
+def test_divergence_by_hand():
+    """(3/4, 1/4) beside (1/2, 1/2)."""
+    states = torch.tensor([[[log(3.0)], [0.0]]])
+    there = 0.75 * log(1.5) + 0.25 * log(0.5)
+    back = 0.5 * log(2 / 3) + 0.5 * log(2)
+    assert step_divergence(states, TWO.vectors).item() == pytest.approx((there + back) / 2, abs=1e-6)
+    plain, apart = (cost_of(Ensemble(diversity=d), states.tolist()) for d in (0.0, 0.5))
+    assert plain == pytest.approx((-log(0.75) - log(0.5)) / 2, abs=1e-6)
+    assert plain - apart == pytest.approx((there + back) / 4, abs=1e-6)
+    mean = cost_of(Ensemble(diversity=0.0, supervise="mean"), states.tolist())
+    assert mean == pytest.approx(log(1 + 3**-0.5), abs=1e-6)
+
+
+def test_what_is_asked_of_some_events_is_what_all_events_give(close):
+    frame = rearec(dim=16, steps=3).build(num_items=12).double().eval()
+    x = frame.tokens(HISTORY)
+    every = frame.encoder(x, HISTORY).values
+    some = frame.encoder.states_at(x, HISTORY, torch.tensor([7, 0, 3, 3]))
+    assert some.shape == (4, 4, 16)
+    close(some[:, -1], every[[7, 0, 3, 3]])
+    close(frame.query(HISTORY)[[0, 2, 3]], every[[3, 4, 7]])
+
+
+def test_steps_are_chosen_at_requests():
+    frame = rearec(dim=16, steps=1).build(num_items=12).eval()
+    one = frame.scores(HISTORY)
+    frame.encoder.think(4)
+    assert not torch.equal(frame.scores(HISTORY)[0], one[0])
+    frame.encoder.think(1)
+    assert torch.equal(frame.scores(HISTORY), one)
+    with pytest.raises(ConfigError, match=r"steps \(-1\) must not be negative"):
+        frame.encoder.think(-1)
+
+
+@pytest.mark.parametrize("backbone", [hstu, bert4rec, gru4rec])
+@pytest.mark.parametrize("cost", [Progressive, Ensemble])
+def test_over_other_encoders_one_step_of_training_moves_the_places(backbone, cost):
+    plain = backbone(dim=16)
+    objective = replace(plain.objective, cost=cost(cost=FullSoftmax(temperature=plain.objective.cost.temperature)))
+    config = replace(plain, encoder=Reasoning.Config(encoder=plain.encoder, noise=0.01), objective=objective)
+    frame = config.build(num_items=12)
+    frame.loss(HISTORY, torch_generator(1))["loss"].backward()
+    assert (frame.encoder.place.grad != 0).any(1).all()
+    assert frame.eval().scores(HISTORY).isfinite().all()
+
+
+def test_steps_kept_apart_are_less_alike():
+    """The direction only: how alike the steps are without the divergence is a matter of the data."""
+    batch = History.from_lists([[(s + i * i) % 12 for i in range(8)] for s in range(12)])
+    alike = []
+    for diversity in (0.0, 0.3, 1.0):
+        torch.manual_seed(0)
+        frame = rearec_ensemble(dim=16, num_layers=1, dropout=0.0, diversity=diversity).build(num_items=12)
+        optimiser = torch.optim.Adam(frame.parameters(), lr=5e-3)
+        for step in range(150):
+            optimiser.zero_grad()
+            frame.loss(batch, torch_generator(7, step))["loss"].backward()
+            optimiser.step()
+        states = frame.encoder.states_at(frame.tokens(batch), batch, torch.arange(96))
+        alike.append(F.cosine_similarity(states[:, 0], states[:, 2], dim=-1).mean().item())
+    assert alike[0] > alike[1] > alike[2], alike
+
+
+def test_bad_options_are_named():
+    with pytest.raises(UnsupportedError, match="SessionTrunk keeps nothing"):
+        Reasoning.Config(encoder=SessionTrunk.Config()).build(dim=4)
+    with pytest.raises(ConfigError, match=r"tau \(0.5\) must be 1 where the cost has a temperature"):
+        Progressive(cost=FullSoftmax(temperature=0.1), tau=0.5)
