@@ -18,6 +18,7 @@ from hpgr.answering.opening import CLOCK, log_facts, open_bundle
 from hpgr.answering.titles import save_titles, titles_of
 from hpgr.api.evaluating import Measure, Subject, evaluate
 from hpgr.api.explaining import explain
+from hpgr.api.exporting import ExportSettings, export
 from hpgr.api.fitting import fit
 from hpgr.api.material import Material
 from hpgr.api.runs import actions_of, run_for
@@ -162,10 +163,30 @@ class Recommender:
 
         Raises: UnknownNameError for another name; UnsupportedError where the model has no vectors, or without the extra.
         """
-        store = store or self.store()
-        rows = np.linspace(0, len(store.users) - 1, min(num_queries, len(store.users))).astype(np.int64)
-        asked = of_users(store, store.users.at(rows).to_list(), None)
-        return index_of(self._ready(), asked, kind, k)
+        return index_of(self._ready(), self._some(num_queries, store), kind, k)
+
+    def export(
+        self,
+        folder: str | Path,
+        how: ExportSettings = ExportSettings(),
+        *,
+        store: SequenceStore | None = None,
+        overwrite: bool = False,
+    ) -> dict[str, Any]:
+        """Write encoder and ranker to a new ``folder`` as ``how.to`` files of fixed shapes, held to the model on histories
+        of the store; what its ``signature.json`` says.
+
+        Raises: UnsupportedError, leaving nothing, for a model that cannot be exported or whose files answer otherwise.
+        """
+        return export(
+            self._ready(),
+            self._some(how.num_histories, store),
+            Path(folder),
+            how,
+            model=self.run.name,
+            actions=tuple(self._facts["actions"]),
+            overwrite=overwrite,
+        )
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write a bundle to ``folder``.
@@ -225,6 +246,12 @@ class Recommender:
                 raise DataError(f"store ({path}) that the model was trained on is not there; pass the store to use")
             self._store = SequenceStore.open(path)
         return self._store
+
+    def _some(self, count: int, store: SequenceStore | None) -> AskedHistories:
+        """Histories of ``count`` users, spread over the store."""
+        store = store or self.store()
+        rows = np.linspace(0, len(store.users) - 1, min(count, len(store.users))).astype(np.int64)
+        return self._asked_histories(store.users.at(rows).to_list(), None, None, store)
 
     def _held_out(self, store: SequenceStore | None) -> Material:
         if self._material is None or (store is not None and store is not self._store):

@@ -85,10 +85,12 @@ def twins(frame: Any) -> dict[str, PaddedEncoder | PaddedRanker]:
     """
     if not isinstance(frame, (ScoringRecommender, RankingRecommender, TwoStageRecommender)):
         kind = type(frame).__name__
-        raise UnsupportedError(f"frame ({kind}) must be a network to be exported; {kind} counts or asks other libraries")
+        raise UnsupportedError(
+            f"frame ({kind}) must be a network to be exported; {kind} counts or asks other libraries"
+        )
     found: dict[str, PaddedEncoder | PaddedRanker] = {}
     if hasattr(frame, "query_vectors"):
-        found["encoder"] = PaddedEncoder(frame)
+        found["encoder"] = PaddedEncoder(getattr(frame, "retriever", frame))
     if hasattr(frame, "logits"):
         found["ranker"] = PaddedRanker(frame)
     return found
