@@ -16,6 +16,7 @@ from hpgr.answering.answerer import Answerer, Wanted
 from hpgr.answering.indexing import index_of
 from hpgr.answering.opening import CLOCK, log_facts, open_bundle
 from hpgr.answering.titles import save_titles, titles_of
+from hpgr.api.batch_answers import BatchAnswer, Progress, answer_batch, weights_digest
 from hpgr.api.evaluating import Measure, Subject, evaluate
 from hpgr.api.explaining import explain
 from hpgr.api.exporting import ExportSettings, export
@@ -147,6 +148,37 @@ class Recommender:
             dropped=asked.dropped,
             explanations=explanations,
         )
+
+    def recommend_batch(
+        self,
+        users: str | Path,
+        out: str | Path,
+        *,
+        wanted: Wanted = Wanted(),
+        at: int | str | datetime | None = None,
+        store: SequenceStore | None = None,
+        at_once: int = 10_000,
+        progress: Progress | None = None,
+    ) -> BatchAnswer:
+        """``recommend`` for the users in a Parquet file, to ``out``; see ``answer_batch`` for its forms. A run that was killed
+        goes on where it was when it is asked the same again.
+
+        Raises: DataError if ``out`` holds something else, or ``users`` cannot be read; what ``recommend`` raises.
+        """
+        store = store or self.store()
+
+        def ask(ids: Sequence[Any]) -> tuple[pl.DataFrame, int]:
+            found = self.recommend(ids, wanted=wanted, at=at, store=store)
+            return found.table, len(found.unknown_users)
+
+        question = {
+            "model": {"run": to_tree(self.run), "weights": weights_digest(self.frame)},
+            "store": {"path": str(store.path.resolve()), "manifest": store.manifest},
+            "at": at,
+            "wanted": {name: getattr(wanted, name) for name in ("k", "exclude_seen", "candidates", "by", "pool")},
+            "index": None if wanted.index is None else type(wanted.index).__name__,
+        }
+        return answer_batch(Path(users), Path(out), ask, question, at_once=at_once, progress=progress)
 
     def index(
         self,
