@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from hpgr.api.evaluating import Measure, Subject, evaluate
 from hpgr.api.explaining import explain
 from hpgr.api.exporting import ExportSettings, export
 from hpgr.api.fitting import fit
+from hpgr.api.local_service import LocalService
 from hpgr.api.material import Material
 from hpgr.api.runs import actions_of, run_for
 from hpgr.core.config import from_tree, to_tree
@@ -71,6 +73,7 @@ class Recommender:
         self._material: Material | None = None
         self._facts: dict[str, Any] = {}
         self._titles: pl.Series | None = None
+        self._folder: Path | None = None
         self.stages: dict[str, StageResult] = {}
 
     @property
@@ -90,7 +93,7 @@ class Recommender:
         """
         if self._run is None:
             self._run = self._default(num_actions=len(actions_of(store)), exposed=store.exposures is not None)
-        run = self._run
+        run, self._folder = self._run, None
         material = Material.of(store, run.split)
         torch.manual_seed(derive(run.seed, "initial weights"))
         frame = run.model.build(num_items=len(material.split.catalogue))
@@ -235,6 +238,20 @@ class Recommender:
         write_bundle(folder, bundle, overwrite=overwrite, beside=beside)
         return folder
 
+    def serve(self, *, port: int = 0, state: str | None = None, store: SequenceStore | None = None) -> LocalService:
+        """``hpgr serve`` in a process of its own, ready to be asked: ``.url`` (its page too), ``.client()``, ``.stop()``.
+
+        ``port`` 0: a free one. ``state`` as in ``hpgr serve``; None: forgotten at the end. ``store``: whose users the page
+        shows too. It ends with a ``with``, or with Python.
+
+        Raises: UnsupportedError with the service's own sentence if it does not start.
+        """
+        bundle, own = self._folder, None
+        if bundle is None:
+            own = Path(mkdtemp(prefix="hpgr-bundle-"))
+            bundle = self.save(own / "bundle")
+        return LocalService(bundle, port=port, state=state, store=None if store is None else store.path, own=own)
+
     @classmethod
     def load(cls, folder: str | Path) -> Recommender:
         """Open what ``save`` wrote; needs no GPU and runs no code from the bundle.
@@ -249,6 +266,7 @@ class Recommender:
             name: StageResult(**{**row, "curve": tuple(row["curve"])}) for name, row in facts["stages"].items()
         }
         recommender._facts, recommender._titles = facts, opened.titles
+        recommender._folder = Path(folder).resolve()
         return recommender
 
     def _default(self, *, num_actions: int = 0, exposed: bool = False) -> Run:
