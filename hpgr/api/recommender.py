@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from hpgr.answering.answerer import Answerer, Wanted
 from hpgr.answering.indexing import index_of
 from hpgr.answering.opening import CLOCK, log_facts, open_bundle
 from hpgr.answering.titles import save_titles, titles_of
+from hpgr.api.batch_answers import BatchAnswer, Progress, answer_batch, weights_digest
 from hpgr.api.evaluating import Measure, Subject, evaluate
 from hpgr.api.explaining import explain
+from hpgr.api.exporting import ExportSettings, export
 from hpgr.api.fitting import fit
+from hpgr.api.local_service import LocalService
 from hpgr.api.material import Material
 from hpgr.api.runs import actions_of, run_for
 from hpgr.core.config import from_tree, to_tree
@@ -69,6 +73,7 @@ class Recommender:
         self._material: Material | None = None
         self._facts: dict[str, Any] = {}
         self._titles: pl.Series | None = None
+        self._folder: Path | None = None
         self.stages: dict[str, StageResult] = {}
 
     @property
@@ -88,7 +93,7 @@ class Recommender:
         """
         if self._run is None:
             self._run = self._default(num_actions=len(actions_of(store)), exposed=store.exposures is not None)
-        run = self._run
+        run, self._folder = self._run, None
         material = Material.of(store, run.split)
         torch.manual_seed(derive(run.seed, "initial weights"))
         frame = run.model.build(num_items=len(material.split.catalogue))
@@ -147,6 +152,37 @@ class Recommender:
             explanations=explanations,
         )
 
+    def recommend_batch(
+        self,
+        users: str | Path,
+        out: str | Path,
+        *,
+        wanted: Wanted = Wanted(),
+        at: int | str | datetime | None = None,
+        store: SequenceStore | None = None,
+        at_once: int = 10_000,
+        progress: Progress | None = None,
+    ) -> BatchAnswer:
+        """``recommend`` for the users in a Parquet file, to ``out``; see ``answer_batch`` for its forms. A run that was killed
+        goes on where it was when it is asked the same again.
+
+        Raises: DataError if ``out`` holds something else, or ``users`` cannot be read; what ``recommend`` raises.
+        """
+        store = store or self.store()
+
+        def ask(ids: Sequence[Any]) -> tuple[pl.DataFrame, int]:
+            found = self.recommend(ids, wanted=wanted, at=at, store=store)
+            return found.table, len(found.unknown_users)
+
+        question = {
+            "model": {"run": to_tree(self.run), "weights": weights_digest(self.frame)},
+            "store": {"path": str(store.path.resolve()), "manifest": store.manifest},
+            "at": at,
+            "wanted": {name: getattr(wanted, name) for name in ("k", "exclude_seen", "candidates", "by", "pool")},
+            "index": None if wanted.index is None else type(wanted.index).__name__,
+        }
+        return answer_batch(Path(users), Path(out), ask, question, at_once=at_once, progress=progress)
+
     def index(
         self,
         kind: str | Flat | Hnsw | IvfPq = "hnsw",
@@ -162,10 +198,30 @@ class Recommender:
 
         Raises: UnknownNameError for another name; UnsupportedError where the model has no vectors, or without the extra.
         """
-        store = store or self.store()
-        rows = np.linspace(0, len(store.users) - 1, min(num_queries, len(store.users))).astype(np.int64)
-        asked = of_users(store, store.users.at(rows).to_list(), None)
-        return index_of(self._ready(), asked, kind, k)
+        return index_of(self._ready(), self._some(num_queries, store), kind, k)
+
+    def export(
+        self,
+        folder: str | Path,
+        how: ExportSettings = ExportSettings(),
+        *,
+        store: SequenceStore | None = None,
+        overwrite: bool = False,
+    ) -> dict[str, Any]:
+        """Write encoder and ranker to a new ``folder`` as ``how.to`` files of fixed shapes, held to the model on histories
+        of the store; what its ``signature.json`` says.
+
+        Raises: UnsupportedError, leaving nothing, for a model that cannot be exported or whose files answer otherwise.
+        """
+        return export(
+            self._ready(),
+            self._some(how.num_histories, store),
+            Path(folder),
+            how,
+            model=self.run.name,
+            actions=tuple(self._facts["actions"]),
+            overwrite=overwrite,
+        )
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write a bundle to ``folder``.
@@ -182,6 +238,20 @@ class Recommender:
         write_bundle(folder, bundle, overwrite=overwrite, beside=beside)
         return folder
 
+    def serve(self, *, port: int = 0, state: str | None = None, store: SequenceStore | None = None) -> LocalService:
+        """``hpgr serve`` in a process of its own, ready to be asked: ``.url`` (its page too), ``.client()``, ``.stop()``.
+
+        ``port`` 0: a free one. ``state`` as in ``hpgr serve``; None: forgotten at the end. ``store``: whose users the page
+        shows too. It ends with a ``with``, or with Python.
+
+        Raises: UnsupportedError with the service's own sentence if it does not start.
+        """
+        bundle, own = self._folder, None
+        if bundle is None:
+            own = Path(mkdtemp(prefix="hpgr-bundle-"))
+            bundle = self.save(own / "bundle")
+        return LocalService(bundle, port=port, state=state, store=None if store is None else store.path, own=own)
+
     @classmethod
     def load(cls, folder: str | Path) -> Recommender:
         """Open what ``save`` wrote; needs no GPU and runs no code from the bundle.
@@ -196,6 +266,7 @@ class Recommender:
             name: StageResult(**{**row, "curve": tuple(row["curve"])}) for name, row in facts["stages"].items()
         }
         recommender._facts, recommender._titles = facts, opened.titles
+        recommender._folder = Path(folder).resolve()
         return recommender
 
     def _default(self, *, num_actions: int = 0, exposed: bool = False) -> Run:
@@ -225,6 +296,12 @@ class Recommender:
                 raise DataError(f"store ({path}) that the model was trained on is not there; pass the store to use")
             self._store = SequenceStore.open(path)
         return self._store
+
+    def _some(self, count: int, store: SequenceStore | None) -> AskedHistories:
+        """Histories of ``count`` users, spread over the store."""
+        store = store or self.store()
+        rows = np.linspace(0, len(store.users) - 1, min(count, len(store.users))).astype(np.int64)
+        return self._asked_histories(store.users.at(rows).to_list(), None, None, store)
 
     def _held_out(self, store: SequenceStore | None) -> Material:
         if self._material is None or (store is not None and store is not self._store):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpgr.cli.output import remark, table
+from hpgr.cli.output import emit, remark, show, table
+from hpgr.core.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from hpgr.api.batch_answers import BatchAnswer
     from hpgr.api.recommender import Recommendations
 
 
@@ -55,6 +58,24 @@ def explanation_table(frame: pl.DataFrame) -> Any:
     )
     header = ["user", "rank", "item", "because of", "at (UTC)", "session", "weight", "score without", "change"]
     return table(header, rows.rows(), title="The events that matter most by the model's own account")
+
+
+def tell_batch(done: BatchAnswer, *, json: bool) -> None:
+    """What a batch has left on the disk.
+
+    Raises: DataError if no user is known.
+    """
+    if done.unknown_users:
+        remark(f"{done.unknown_users:,} users are not known to the store")
+    if not done.rows:
+        raise DataError(
+            f"recommendations (0, in {done.out}) must be at least one; no user is known, or nothing is left"
+        )
+    if json:
+        emit(asdict(done))
+    else:
+        went_on = f"; {done.resumed:,} parts were there already" if done.resumed else ""
+        show(f"{done.rows:,} recommendations for {done.users - done.unknown_users:,} users: {done.out}{went_on}")
 
 
 def _as_ids(frame: pl.DataFrame) -> pl.DataFrame:

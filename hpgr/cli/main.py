@@ -9,6 +9,7 @@ from hpgr.cli.demo import demo
 from hpgr.cli.doctor import doctor
 from hpgr.cli.door import Door
 from hpgr.cli.evaluate import evaluate
+from hpgr.cli.export import export
 from hpgr.cli.leaderboard import leaderboard
 from hpgr.cli.models import models
 from hpgr.cli.prepare import prepare
@@ -29,6 +30,7 @@ COMMANDS = (
     evaluate,
     recommend,
     serve,
+    export,
     models,
     recipes,
     study,

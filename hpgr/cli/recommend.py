@@ -7,9 +7,16 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from hpgr.cli.answers import answer_tree, explanation_table, recommendation_table, say_unknown, write_answer
+from hpgr.cli.answers import (
+    answer_tree,
+    explanation_table,
+    recommendation_table,
+    say_unknown,
+    tell_batch,
+    write_answer,
+)
 from hpgr.cli.door import Debug, Json
-from hpgr.cli.output import emit, listed, show
+from hpgr.cli.output import counted, emit, listed, show
 from hpgr.core.errors import ConfigError, DataError
 
 _TABLES = (".parquet", ".csv", ".tsv", ".arrow", ".ipc", ".feather")
@@ -27,6 +34,12 @@ def recommend(
             "--items",
             metavar="FILE|A,B,C",
             help="A table of events, or item ids, oldest first; '' for none.",
+        ),
+    ] = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option(
+            "--batch", metavar="USERS.parquet", help="All users of a file, to --out; asked again, it goes on."
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, metavar="K", help="Items for each user.")] = 10,
@@ -54,11 +67,19 @@ def recommend(
     store: Annotated[
         Path | None, typer.Option("--store", metavar="STORE", help="Of the users; by default where it was at training.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write .parquet or .csv instead.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Write .parquet or .csv instead; with --batch .parquet or a folder."
+        ),
+    ] = None,
+    at_once: Annotated[
+        int, typer.Option("--at-once", min=1, metavar="N", help="Users of a part of --batch, held in memory together.")
+    ] = 10_000,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Recommend to known users or for any history.
+    """Recommend to known users, to all users of a file, or for any history.
 
     Ids that nobody knows are named on standard error and the rest is answered; exit code 1 if nothing is.
 
@@ -68,9 +89,11 @@ def recommend(
     from hpgr.api.recommender import Recommender
     from hpgr.data.store import SequenceStore
 
-    if bool(users) == (history is not None):
-        raise ConfigError("user and history (both or none given) must be one of the two")
-    if out is not None and out.suffix not in (".parquet", ".csv"):
+    if bool(users) + (history is not None) + (batch is not None) != 1:
+        raise ConfigError("user, history and batch (several or none given) must be one of the three")
+    if batch is not None and (out is None or explain):
+        raise ConfigError(f"batch ({batch}) must be given with --out, and without --explain")
+    if batch is None and out is not None and out.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"out ({out}) must end in .parquet or .csv")
     wanted = Wanted(
         k=k,
@@ -79,12 +102,21 @@ def recommend(
         by=cast(By, by),
         variety=variety,
     )
-    found = Recommender.load(bundle).recommend(
+    recommender, opened = Recommender.load(bundle), None if store is None else SequenceStore.open(store)
+    moment = int(at) if at is not None and at.lstrip("-").isdigit() else at
+    if batch is not None and out is not None:
+        with counted("users") as progress:
+            done = recommender.recommend_batch(
+                batch, out, wanted=wanted, at=moment, store=opened, at_once=at_once, progress=progress
+            )
+        tell_batch(done, json=json)
+        return
+    found = recommender.recommend(
         users or None,
         None if history is None else _history(history),
         wanted=wanted,
-        at=int(at) if at is not None and at.lstrip("-").isdigit() else at,
-        store=None if store is None else SequenceStore.open(store),
+        at=moment,
+        store=opened,
         explained_events=explain_events if explain else 0,
     )
     say_unknown(found)

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from hpgr.core.jagged import Jagged, offsets_of, row_of
+from hpgr.core.jagged import Jagged, offsets_of, offsets_of_starts, row_of, shapes_are_fixed
 
 BatchT = TypeVar("BatchT", "History", "Candidates")
 
@@ -57,14 +57,16 @@ class History:
 
     def user_session_offsets(self) -> Tensor:
         """``[B+1]`` int64: user ``b`` owns sessions ``[b] … [b+1]-1``."""
-        return torch.searchsorted(self.session_offsets[:-1].contiguous(), self.user_offsets)
+        begins_S = self.session_offsets[:-1]
+        if shapes_are_fixed():
+            return (begins_S < self.user_offsets[:, None]).sum(1)
+        return torch.searchsorted(begins_S.contiguous(), self.user_offsets)
 
     def next_time_ms(self) -> Tensor:
         """``[T]`` int64: when the event that follows each one came; ``now_ms`` after a user's newest."""
-        following_T = torch.cat([self.time_ms[1:], self.time_ms[:0].new_zeros(min(1, self.num_events))])
-        some = self.lengths > 0
-        following_T[self.user_offsets[1:][some] - 1] = self.now_ms[some]
-        return following_T
+        user_T, event_T = self.user_of_event(), torch.arange(self.num_events, device=self.time_ms.device)
+        following_T = torch.cat([self.time_ms[1:], self.time_ms[:1]])
+        return torch.where(event_T == self.user_offsets[1:][user_T] - 1, self.now_ms[user_T], following_T)
 
     def jagged(self, values: Tensor) -> Jagged:
         """``values [T, ...]`` as rows of users."""
@@ -72,32 +74,25 @@ class History:
 
     def append(self, item_idx_B: Tensor, action_B: Tensor | None = None) -> History:
         """Each user's history with one event more, at ``now_ms``, in the open session or in one of its own."""
-        last = self.user_offsets[1:]
-        at = last + torch.arange(self.num_users, device=last.device)
-        offsets = self.user_offsets + torch.arange(self.num_users + 1, device=last.device)
+        offsets = self.user_offsets + torch.arange(self.num_users + 1, device=self.user_offsets.device)
+        at = torch.arange(self.num_events + self.num_users, device=offsets.device)
+        user = row_of(offsets, at.shape[0])
+        is_new = at == offsets[1:][user] - 1
+        source = torch.where(is_new, self.num_events + user, at - user)
 
         def grow(old_T: Tensor, new_B: Tensor) -> Tensor:
-            grown = old_T.new_zeros((old_T.shape[0] + self.num_users, *old_T.shape[1:]))
-            keep = torch.ones(grown.shape[0], dtype=torch.bool, device=old_T.device)
-            keep[at] = False
-            grown[keep], grown[at] = old_T, new_B.to(old_T.dtype)
-            return grown
+            return torch.cat([old_T, new_B.to(old_T.dtype)])[source]
 
         joins = self.session_open & (self.lengths > 0)
-        session = grow(self.session_of_event(), torch.zeros_like(last))
-        has_before = (offsets.diff() > 1).nonzero().squeeze(1)
-        session[at[has_before]] = session[at[has_before] - 1]
-        starts = torch.ones_like(session, dtype=torch.bool)
-        starts[1:] = session[1:] != session[:-1]
-        starts[offsets[:-1]] = True
-        starts[at[~joins]] = True
-        session_offsets = torch.cat([starts.nonzero().squeeze(1), offsets[-1:]])
+        session = grow(self.session_of_event(), torch.zeros_like(self.now_ms))
+        changes = torch.cat([is_new[:1].new_ones(min(1, at.shape[0])), session[1:] != session[:-1]])
+        starts = (is_new & ~joins[user]) | (~is_new & (changes | (at == offsets[:-1][user])))
         return History(
             item_idx=grow(self.item_idx, item_idx_B),
             time_ms=grow(self.time_ms, self.now_ms),
-            action=grow(self.action, torch.zeros_like(last) if action_B is None else action_B),
+            action=grow(self.action, torch.zeros_like(self.now_ms) if action_B is None else action_B),
             user_offsets=offsets,
-            session_offsets=session_offsets,
+            session_offsets=offsets_of_starts(starts),
             now_ms=self.now_ms,
             session_open=torch.ones_like(self.session_open),
             features={n: grow(v, v.new_zeros((self.num_users, *v.shape[1:]))) for n, v in self.features.items()},

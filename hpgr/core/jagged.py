@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+_FIXED = ContextVar("fixed_shapes", default=False)
+
+
+@contextmanager
+def fixed_shapes() -> Iterator[None]:
+    """Inside, no shape depends on a value, so that what is traced once holds for every batch of its shape.
+
+    Sessions then have a slot for each event; those beyond the last one are empty and stand at the end.
+    """
+    token = _FIXED.set(True)
+    try:
+        yield
+    finally:
+        _FIXED.reset(token)
+
+
+def shapes_are_fixed() -> bool:
+    """Whether ``fixed_shapes`` is in force."""
+    return _FIXED.get()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +86,10 @@ def offsets_of(lengths: Tensor) -> Tensor:
 
 
 def row_of(offsets: Tensor, size: int) -> Tensor:
-    """``[size]`` int64: the row of each value."""
+    """``[size]`` int64: the row of each value; the last one for what lies behind all rows."""
+    if shapes_are_fixed():
+        after = torch.arange(size, device=offsets.device)[:, None] >= offsets[1:]
+        return after.sum(1).clamp(max=offsets.shape[0] - 2)
     rows = torch.arange(offsets.shape[0] - 1, device=offsets.device)
     return torch.repeat_interleave(rows, offsets.diff(), output_size=size)
 
@@ -72,3 +97,16 @@ def row_of(offsets: Tensor, size: int) -> Tensor:
 def position_in_row(offsets: Tensor, size: int) -> Tensor:
     """``[size]`` int64: 0, 1, 2 … inside each row."""
     return torch.arange(size, device=offsets.device) - offsets[row_of(offsets, size)]
+
+
+def offsets_of_starts(starts_T: Tensor) -> Tensor:
+    """``[S+1]`` int64 offsets of rows that begin where ``starts_T`` bool says; with ``fixed_shapes`` ``[T+1]``.
+
+    >>> offsets_of_starts(torch.tensor([True, False, True])).tolist()
+    [0, 2, 3]
+    """
+    size = starts_T.shape[0]
+    if shapes_are_fixed():
+        slots = torch.arange(size + 1, device=starts_T.device)
+        return (starts_T.cumsum(0) <= slots[:, None]).sum(1)
+    return torch.cat([starts_T.nonzero().squeeze(1), starts_T.new_full((1,), size, dtype=torch.int64)])

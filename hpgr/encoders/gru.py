@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
-from hpgr.core.jagged import Jagged
+from hpgr.core.jagged import Jagged, shapes_are_fixed
 from hpgr.nn.packed_order import packed_order
 
 
@@ -87,6 +87,8 @@ class GruEncoder(nn.Module):
 
     def _run(self, x: Jagged, history: History) -> list[Tensor]:
         """``[T, D]`` of every layer, for at least one event."""
+        if shapes_are_fixed():
+            return self._step_by_step(x, history)
         size = x.values.shape[0]
         by_session = self.config.scope == "session"
         # Users without events have no state to begin with.
@@ -104,6 +106,17 @@ class GruEncoder(nn.Module):
                 layers.append(values_PD)
         self._end(history, offsets, torch.stack([values_PD[end_S].detach() for values_PD in layers], 1))
         return [values_PD[packed_T] for values_PD in layers]
+
+    def _step_by_step(self, x: Jagged, history: History) -> list[Tensor]:
+        """The same, one event after the other through all pieces: the steps are as many as the events."""
+        size, by_session = x.values.shape[0], self.config.scope == "session"
+        offsets = history.session_offsets if by_session else history.user_offsets
+        begins_T = (torch.arange(size, device=offsets.device)[:, None] == offsets[:-1]).any(1)
+        state_L1D, layers = self.initial(1), []
+        for x_1D, begins_1 in zip(x.values.split(1), begins_T.split(1)):
+            state_L1D = self.step(state_L1D.masked_fill(begins_1, 0.0), x_1D)
+            layers.append(state_L1D)
+        return list(torch.cat(layers, 1))
 
     def initial(self, num_rows: int) -> Tensor:
         """``[L, B, D]``: the state before any event."""

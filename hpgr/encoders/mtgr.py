@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError, DataError
-from hpgr.core.jagged import Jagged
+from hpgr.core.jagged import Jagged, shapes_are_fixed
 from hpgr.encoders import Signal
-from hpgr.encoders.mtgr_tokens import Domain, Packing
+from hpgr.encoders.mtgr_tokens import ALWAYS, Domain, Packing
 from hpgr.nn.mtgr_layer import MtgrLayer
 from hpgr.nn.request_tokens import RequestTokens
 from hpgr.ops.attention import MaskRule, attention
@@ -101,7 +101,8 @@ class MtgrEncoder(nn.Module):
 
         Raises: DataError for a candidate from before the real-time window: what it read could have come after it.
         """
-        self._check_times(history, candidates)
+        if not shapes_are_fixed():
+            self._check_times(history, candidates)
         x_CD = x_candidates.values
         domain_C = torch.full_like(candidates.time_ms, int(Domain.CANDIDATE))
         for layer, *kept in zip(self._stack(), memory.keys, memory.values):
@@ -144,6 +145,8 @@ class MtgrEncoder(nn.Module):
 
 def _read_history(layer: MtgrLayer, own: tuple[Tensor, Tensor, Tensor], packing: Packing) -> Tensor:
     """``[T, H, K]``: static tokens read static ones; timed tokens read what a candidate at their time would."""
+    if shapes_are_fixed():
+        return _read_both_ways(layer, own, packing)
     (static, static_offsets), (timed, timed_offsets) = packing.static(), packing.timed()
     q, k, v = (x_THK[static] for x_THK in own)
     static_SHK = attention(
@@ -158,6 +161,15 @@ def _read_history(layer: MtgrLayer, own: tuple[Tensor, Tensor, Tensor], packing:
     asked = timed_offsets, packing.time_T[timed]
     timed_RHK = _read_earlier(layer, [x_THK[timed] for x_THK in own], own[1:], packing, asked)
     return torch.zeros_like(own[2]).index_copy(0, static, static_SHK).index_copy(0, timed, timed_RHK)
+
+
+def _read_both_ways(layer: MtgrLayer, own: tuple[Tensor, Tensor, Tensor], packing: Packing) -> Tensor:
+    """The same with every token asked in both ways, so that no shape depends on how many are static."""
+    is_static = packing.time_T == ALWAYS
+    rule = MaskRule(causal=False, group_T=is_static.long())
+    static_THK = attention(*own, packing.offsets, weights="silu", rule=rule, normaliser=layer.normaliser)
+    timed_THK = _read_earlier(layer, own, own[1:], packing, (packing.offsets, packing.time_T))
+    return torch.where(is_static[:, None, None], static_THK, timed_THK)
 
 
 def _read_earlier(

@@ -51,12 +51,13 @@ class Packing:
         offsets = history.user_offsets + num_request * torch.arange(history.num_users + 1, device=user_T.device)
         recent = history.time_ms >= starts_ms_B[user_T]
         event_rows = torch.arange(history.num_events, device=user_T.device) + num_request * (user_T + 1)
-        domain_T = torch.full((int(offsets[-1]),), int(Domain.REQUEST), device=user_T.device)
+        count = history.num_events + num_request * history.num_users
+        kind_T = torch.where(recent, int(Domain.REAL_TIME), int(Domain.LONG_TERM))
+        domain_T = torch.full((count,), int(Domain.REQUEST), device=user_T.device).index_copy(0, event_rows, kind_T)
         time_T = torch.full_like(domain_T, ALWAYS)
-        domain_T[event_rows] = torch.where(recent, int(Domain.REAL_TIME), int(Domain.LONG_TERM))
         if timed:
-            time_T[event_rows] = history.time_ms.masked_fill(~recent, ALWAYS)
-        request_rows = (domain_T == Domain.REQUEST).nonzero().squeeze(1)
+            time_T = time_T.index_copy(0, event_rows, history.time_ms.masked_fill(~recent, ALWAYS))
+        request_rows = (offsets[:-1, None] + torch.arange(num_request, device=user_T.device)).flatten()
         return cls(offsets=offsets, domain_T=domain_T, time_T=time_T, event_rows=event_rows, request_rows=request_rows)
 
     def static(self) -> tuple[Tensor, Tensor]:
@@ -69,11 +70,14 @@ class Packing:
 
     def counts(self, domain: Domain) -> Tensor:
         """``[B]`` int64: tokens of a domain that each user has."""
-        return self._only(self.domain_T == domain)[1].diff()
+        return self._before(self.domain_T == domain).diff()
 
     def _only(self, chosen_T: Tensor) -> tuple[Tensor, Tensor]:
-        before_T1 = torch.cat([self.offsets.new_zeros(1), chosen_T.cumsum(0)])
-        return chosen_T.nonzero().squeeze(1), before_T1[self.offsets]
+        return chosen_T.nonzero().squeeze(1), self._before(chosen_T)
+
+    def _before(self, chosen_T: Tensor) -> Tensor:
+        """``[B+1]`` int64: chosen tokens before each user's first."""
+        return torch.cat([self.offsets.new_zeros(1), chosen_T.cumsum(0)])[self.offsets]
 
 
 class MtgrTrunk(nn.Module):

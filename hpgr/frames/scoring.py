@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError
-from hpgr.core.jagged import Jagged
+from hpgr.core.jagged import Jagged, shapes_are_fixed
 from hpgr.frames.catalogue_targets import CatalogueTargets
 from hpgr.frames.monitors import monitors_of
 from hpgr.frames.pairing import check_pairing
@@ -218,7 +218,7 @@ class ScoringRecommender(nn.Module):
 
     def _asks_newest(self, task: Task) -> bool:
         """Whether the encoder can do with the newest events alone, and they are all that is read."""
-        if not hasattr(self.encoder, "newest"):
+        if shapes_are_fixed() or not hasattr(self.encoder, "newest"):
             return False
         filled_B = task.history.lengths > 0
         return torch.equal(task.read_N[filled_B], task.history.user_offsets[1:][filled_B] - 1)

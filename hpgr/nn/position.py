@@ -73,7 +73,7 @@ class TimeAwarePosition(nn.Module):
         rank_T = position_in_row(user_offsets, time_ms.shape[0])
         if self.config.order == "from_end":
             rank_T = user_offsets.diff()[row_T] - 1 - rank_T
-        place_TD = self.rank(rank_T.clamp(max=self.config.num_positions - 1) + 1)
+        place_TD = self.rank(rank_T.clamp(0, self.config.num_positions - 1) + 1)
         if self.age is None:
             return place_TD
         age_ms_T = (
@@ -109,6 +109,5 @@ class TimeAwarePosition(nn.Module):
 
 def _since_previous(user_offsets: Tensor, time_ms_T: Tensor) -> Tensor:
     """``[T]`` int64: the time since the event before, 0 for the first of a row."""
-    since_T = torch.zeros_like(time_ms_T)
-    since_T[1:] = time_ms_T.diff()
+    since_T = torch.cat([torch.zeros_like(time_ms_T[:1]), time_ms_T.diff()])
     return since_T.masked_fill(position_in_row(user_offsets, time_ms_T.shape[0]) == 0, 0)

@@ -110,6 +110,7 @@ class PreferenceSelector(nn.Module):
             floor=self.config.floor,
             aggregate=self.config.aggregate,
             session_T=session_T if self.config.same_session else None,
+            num_rows=history_TD.shape[0],
         )
 
     def centres(

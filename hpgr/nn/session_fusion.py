@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hpgr.core.errors import ConfigError
+from hpgr.core.jagged import shapes_are_fixed
 
 
 class SessionFusion(nn.Module):
@@ -53,7 +54,8 @@ class SessionFusion(nn.Module):
             branch_TD = self.norm(branch_TD)
         if self.gain_D is not None:
             branch_TD = branch_TD * self.gain_D
-        self.branch_ratio = _ratio(branch_TD.detach(), x_TD.detach())
+        if not shapes_are_fixed():
+            self.branch_ratio = _ratio(branch_TD.detach(), x_TD.detach())
         return x_TD + branch_TD
 
 

@@ -88,7 +88,7 @@ def _mean(rows: Jagged, weight_T: Tensor | None) -> Tensor:
     sums_SD = rows.values.new_zeros((rows.num_rows, rows.values.shape[1]))
     set_T = row_of(rows.offsets, rows.values.shape[0])
     if weight_T is None:
-        return sums_SD.index_add(0, set_T, rows.values) / rows.lengths[:, None].to(sums_SD.dtype)
+        return sums_SD.index_add(0, set_T, rows.values) / rows.lengths.clamp(min=1)[:, None].to(sums_SD.dtype)
     sums_SD = sums_SD.index_add(0, set_T, rows.values * weight_T[:, None])
     total_S = weight_T.new_zeros(rows.num_rows).index_add(0, set_T, weight_T)
     return sums_SD / total_S.clamp(min=_LEAST)[:, None]

@@ -97,8 +97,8 @@ class MaskedItem:
             history = newest_events(history, self.config.max_len - 1)
         asked = history.append(torch.zeros_like(history.now_ms))
         last_B = asked.user_offsets[1:] - 1
-        hidden_T = torch.zeros(asked.num_events, dtype=torch.bool, device=last_B.device)
-        hidden_T[last_B] = True
+        event_T = torch.arange(asked.num_events, device=last_B.device)
+        hidden_T = event_T == last_B[asked.user_of_event()]
         return Task(history=asked, hidden_T=hidden_T, read_N=last_B, around=True)
 
     def loss(self, states_ND: Tensor, task: Task, items: Targets, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hpgr.core.errors import ConfigError, UnknownNameError, UnsupportedError
+from hpgr.core.jagged import shapes_are_fixed
 
 Kind = Literal["silu", "softmax"]
 
@@ -35,7 +36,7 @@ class ScoreBias(Protocol):
         ...
 
 
-IN_CONTEXT = ("reference", "vectorised")
+IN_CONTEXT = ("reference", "vectorised", "fixed")
 """Implementations that hold all scores of a query at once, as a ``ScoreBias`` must see them."""
 
 
@@ -104,7 +105,9 @@ def check_heads(q: Tensor, k: Tensor, v: Tensor, *, same_rows: bool) -> None:
 
 
 def check_offsets(name: str, offsets: Tensor, size: int) -> None:
-    """Raises: ValueError unless ``offsets`` are jagged offsets of ``size`` rows."""
+    """Raises: ValueError unless ``offsets`` are jagged offsets of ``size`` rows; inside ``fixed_shapes`` no value is looked at."""
+    if shapes_are_fixed() and offsets.ndim == 1:
+        return
     if offsets.ndim != 1 or offsets.shape[0] < 1 or int(offsets[-1]) != size:
         end = int(offsets[-1]) if offsets.numel() else None
         raise ValueError(f"{name} (ending at {end}) must be one row of offsets that ends at the number of rows, {size}")

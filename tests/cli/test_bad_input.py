@@ -180,8 +180,12 @@ def test_a_bundle_of_another_log_is_refused(road, run, tmp_path):
 
 
 RECOMMEND = {
-    "nobody": ([], 2, "user and history (both or none given) must be one of the two"),
-    "both": (["--user", "u", "--items", "i"], 2, "user and history (both or none given) must be one of the two"),
+    "nobody": ([], 2, "user, history and batch (several or none given) must be one of the three"),
+    "both": (
+        ["--user", "u", "--items", "i"],
+        2,
+        "user, history and batch (several or none given) must be one of the three",
+    ),
     "by": (["--items", "", "--by", "luck"], 2, "by (luck) must be auto, retrieve or rank"),
     "no ranker": (["--items", "", "--by", "rank"], 1, "by (rank) must be retrieve for this model"),
     "at": (["--items", "", "--at", "noon"], 2, "at (noon) must be an ISO date-time such as"),

@@ -243,3 +243,29 @@ def test_integer_ids_are_printed_as_they_are_written(run, tmp_path):
     assert "12345" in answer.out
     assert "2000" in answer.out
     assert "," not in answer.out.replace(", ", "")
+
+
+def test_a_batch_of_users_is_answered_to_a_file_and_to_a_folder(road, run, tmp_path):
+    users = tmp_path / "users.parquet"
+    pl.read_parquet(road.log).select("user_id").unique(maintain_order=True).head(9).write_parquet(users)
+    for out, files in ((tmp_path / "all.parquet", 1), (tmp_path / "all", 3)):
+        said = run("recommend", road.bundle, "--batch", users, "--out", out, "-k", 4, "--at-once", 3).out
+        assert said.startswith(f"36 recommendations for 9 users: {out}")
+        found = [out] if out.is_file() else sorted(out.glob("part-*.parquet"))
+        assert len(found) == files
+        assert pl.concat(map(pl.read_parquet, found))["rank"].to_list() == [1, 2, 3, 4] * 9
+    again = run("recommend", road.bundle, "--batch", users, "--out", tmp_path / "all", "-k", 4, "--at-once", 3).out
+    assert again.rstrip().endswith("3 parts were there already")
+    other = run("recommend", road.bundle, "--batch", users, "--out", tmp_path / "all", "-k", 5, "--at-once", 3)
+    assert (other.code, "another question" in other.err) == (1, True)
+    assert run("recommend", road.bundle, "--batch", users).code == 2
+
+
+def test_a_bundle_is_exported_or_refused(road, run, tmp_path):
+    said = run(
+        "export", road.bundle, "--to", "torch", "--out", tmp_path / "out", "--histories", 3, "--part", "encoder"
+    ).out
+    assert said.startswith(f"encoder: {tmp_path / 'out' / 'encoder.pt2'}; differs by ")
+    refused = run("export", road.counts, "--to", "torch", "--out", tmp_path / "none")
+    assert (refused.code, (tmp_path / "none").exists()) == (1, False)
+    assert refused.err.startswith("error: frame (CountingRecommender) must be a network to be exported")

@@ -174,7 +174,9 @@ def _of_several(pairing: dict[str, str]) -> str | None:
     if "[Progressive" not in pairing["objective"] and "[Ensemble" not in pairing["objective"]:
         return "several states"
     # Distillation asks the items and no state.
-    reads = {"adapter", "interests"} & set(pairing) or pairing.get("auxiliary", "TransitionDistillation") != "TransitionDistillation"
+    reads = {"adapter", "interests"} & set(pairing) or pairing.get(
+        "auxiliary", "TransitionDistillation"
+    ) != "TransitionDistillation"
     return "one state read" if reads else None
 
 
@@ -240,6 +242,8 @@ def test_several_states_of_an_event_and_several_vectors_of_a_user_keep_apart():
     assert thought.dim() == 2
     assert vectors.shape == (3, 4, DIM)
     torch.testing.assert_close(scores, (vectors @ frame.items.table().T).amax(1))
+
+
 ROUNDS = MODELS["ada_retrieval"](dim=DIM, rounds=3, per_round=3)
 
 

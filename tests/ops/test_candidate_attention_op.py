@@ -96,12 +96,13 @@ def test_one_candidate_by_hand(impl, close):
 
 @pytest.mark.parametrize(("kind", "normaliser"), KINDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_vectorised_matches_the_reference_forward_and_backward(shape, kind, normaliser, close):
+@pytest.mark.parametrize("chosen", ["vectorised", "fixed"])
+def test_it_matches_the_reference_forward_and_backward(chosen, shape, kind, normaliser, close):
     case = Case(*shape)
     for options, more in _modes(case, kind):
         got, want = (
             case.run(weights=kind, normaliser=normaliser, scale=0.7, impl=impl, **options)
-            for impl in ("vectorised", "reference")
+            for impl in (chosen, "reference")
         )
         close(got, want)
         if not want.numel():

@@ -36,7 +36,8 @@ def agree(got, want, leaves, close):
 
 @pytest.mark.parametrize("lengths", [[0, 1, 7], [5], [20, 3, 9]], ids=str)
 @pytest.mark.parametrize(("weights", "normaliser"), KINDS)
-def test_events_vectorised_are_those_of_the_reference(lengths, weights, normaliser, close):
+@pytest.mark.parametrize("mine", ["vectorised", "fixed"])
+def test_events_are_those_of_the_reference(mine, lengths, weights, normaliser, close):
     count = sum(lengths)
     q, k, v = drawn((count, 2, 3), (count, 2, 3), (count, 2, 4))
     offsets, time_ms = offsets_of(torch.tensor(lengths)), torch.arange(count) * 60_000
@@ -56,7 +57,7 @@ def test_events_vectorised_are_those_of_the_reference(lengths, weights, normalis
                 context=module,
                 impl=impl,
             )
-            for impl in ("vectorised", "reference")
+            for impl in (mine, "reference")
         )
         agree(got, want, [q, k, v, table.place, *module.parameters()], close)
 
@@ -68,7 +69,8 @@ def test_events_vectorised_are_those_of_the_reference(lengths, weights, normalis
     ("weights", "normaliser", "mode"),
     [(*kind, mode) for kind in KINDS for mode in ("all", "times", "listed")] + [(*KINDS[0], "boost")],
 )
-def test_candidates_vectorised_are_those_of_the_reference(history, asked, weights, normaliser, mode, close):
+@pytest.mark.parametrize("mine", ["vectorised", "fixed"])
+def test_candidates_are_those_of_the_reference(mine, history, asked, weights, normaliser, mode, close):
     events, count = sum(history), sum(asked)
     tensors = drawn((count, 2, 3), (events, 2, 3), (events, 2, 4), (count, 2, 3), (count, 2, 4))
     users, offsets = offsets_of(torch.tensor(history)), offsets_of(torch.tensor(asked))
@@ -89,7 +91,7 @@ def test_candidates_vectorised_are_those_of_the_reference(history, asked, weight
         candidate_attention(
             *tensors, users, offsets, weights=weights, normaliser=normaliser, context=module, impl=impl, **options
         )
-        for impl in ("vectorised", "reference")
+        for impl in (mine, "reference")
     )
     agree(got, want, [*tensors, *extra, *module.parameters()], close)
 

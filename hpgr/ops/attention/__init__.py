@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from hpgr.core.jagged import shapes_are_fixed
 from hpgr.ops.attention.block_bias import TabledBias
 from hpgr.ops.attention.blocked import attention_blocked
+from hpgr.ops.attention.fixed import attention_fixed
 from hpgr.ops.attention.fused import attention_fused, can_fuse
 from hpgr.ops.attention.mask_rule import MaskRule
 from hpgr.ops.attention.reference import attention_reference
@@ -26,6 +28,7 @@ IMPLEMENTATIONS = {
     "vectorised": attention_vectorised,
     "blocked": attention_blocked,
     "fused": attention_fused,
+    "fixed": attention_fixed,
     "triton": attention_triton,
 }
 
@@ -75,7 +78,10 @@ def implementation_for(
     bias: PairBias | None,
     context: ScoreBias | None = None,
 ) -> str:
-    """What ``auto`` runs: on a CPU the fused kernel where it applies, else blocks; on CUDA Triton where ``HPGR_TRITON=1``."""
+    """What ``auto`` runs: on a CPU the fused kernel where it applies, else blocks; on CUDA Triton where ``HPGR_TRITON=1``;
+    inside ``fixed_shapes`` the square of all events."""
+    if shapes_are_fixed():
+        return chosen("auto", IMPLEMENTATIONS)
     if context is not None:
         return "vectorised"
     if q_THK.device.type != "cpu":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from hpgr.ops.candidate_attention.fixed import candidate_attention_fixed
 from hpgr.ops.candidate_attention.reading import Boost, Listed, Reading
 from hpgr.ops.candidate_attention.reference import candidate_attention_reference
 from hpgr.ops.candidate_attention.triton import candidate_attention_triton
@@ -21,6 +22,7 @@ __all__ = ["IMPLEMENTATIONS", "candidate_attention"]
 IMPLEMENTATIONS = {
     "reference": candidate_attention_reference,
     "vectorised": candidate_attention_vectorised,
+    "fixed": candidate_attention_fixed,
     "triton": candidate_attention_triton,
 }
 

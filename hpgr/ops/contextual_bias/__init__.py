@@ -17,7 +17,12 @@ from hpgr.ops.contextual_bias.vectorised import contextual_bias_vectorised
 
 __all__ = ["IMPLEMENTATIONS", "Counts", "check_counts", "contextual_bias"]
 
-IMPLEMENTATIONS = {"reference": contextual_bias_reference, "vectorised": contextual_bias_vectorised}
+IMPLEMENTATIONS = {
+    "reference": contextual_bias_reference,
+    "vectorised": contextual_bias_vectorised,
+    # No shape in it depends on a value.
+    "fixed": contextual_bias_vectorised,
+}
 Counts: TypeAlias = Literal["dissimilar", "similar"]
 
 

@@ -11,13 +11,15 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Bump:
-    """See ``gaussian_gate``; ``reach``: places from a centre beyond which every gate is below the floor."""
+    """See ``gaussian_gate``; ``reach``: places from a centre beyond which every gate is below the floor; ``num_rows``:
+    rows of all users, where the caller knows."""
 
     sigma: float | Tensor
     floor: float
     aggregate: Literal["sum", "max"]
     reach: float
     session_T: Tensor | None
+    num_rows: int | None = None
 
     def height(self, distance: Tensor) -> Tensor:
         """``exp(-distance^2 / (2 sigma^2))``; for a sigma of 0 it is 1 at distance 0 and nothing elsewhere."""

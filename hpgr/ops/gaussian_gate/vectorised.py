@@ -25,7 +25,7 @@ def gaussian_gate_vectorised(
     else:
         near_CP = _near(rows_CK, user_offsets_B1, bump.reach, longest)
         gate_CP = _of_each_centre(near_CP, rows_CK, weight_CK, bump)
-    return _front(near_CP, gate_CP, (gate_CP >= bump.floor) & (near_CP >= 0))
+    return to_front(near_CP, gate_CP, (gate_CP >= bump.floor) & (near_CP >= 0))
 
 
 def _counted(bump: Bump, dtype: torch.dtype) -> float:
@@ -93,10 +93,10 @@ def _near(rows_CK: Tensor, user_offsets_B1: Tensor, reach: float, longest: int) 
     again = torch.zeros_like(near_CP, dtype=torch.bool)
     again[:, 1:] = near_CP[:, 1:] == near_CP[:, :-1]
     near_CP = near_CP.masked_fill(again, -1)
-    return _front(near_CP, near_CP, near_CP >= 0)[0]
+    return to_front(near_CP, near_CP, near_CP >= 0)[0]
 
 
-def _front(near_CP: Tensor, gate_CP: Tensor, keep_CP: Tensor) -> tuple[Tensor, Tensor]:
+def to_front(near_CP: Tensor, gate_CP: Tensor, keep_CP: Tensor) -> tuple[Tensor, Tensor]:
     """The kept rows and gates, in order; then -1 and 0. As wide as the most that a candidate keeps."""
     rank_CP = keep_CP.cumsum(1)
     width = int(rank_CP[:, -1].max()) if rank_CP.numel() else 0

@@ -9,13 +9,18 @@ from torch import Tensor
 
 from hpgr.core.errors import ConfigError
 from hpgr.ops.choice import chosen
+from hpgr.ops.nearest_positions.fixed import nearest_positions_fixed
 from hpgr.ops.nearest_positions.reference import nearest_positions_reference
 from hpgr.ops.nearest_positions.vectorised import nearest_positions_vectorised
 from hpgr.ops.weighing import check_offsets
 
 __all__ = ["IMPLEMENTATIONS", "nearest_positions"]
 
-IMPLEMENTATIONS = {"reference": nearest_positions_reference, "vectorised": nearest_positions_vectorised}
+IMPLEMENTATIONS = {
+    "reference": nearest_positions_reference,
+    "vectorised": nearest_positions_vectorised,
+    "fixed": nearest_positions_fixed,
+}
 
 
 def nearest_positions(

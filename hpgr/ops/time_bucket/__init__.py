@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hpgr.core.errors import ConfigError
+from hpgr.core.jagged import shapes_are_fixed
 
 HSTU_BUCKETS = 129
 
@@ -34,6 +35,8 @@ def hstu_bucket_of_ms(delta_ms: Tensor) -> Tensor:
     >>> hstu_bucket_of_ms(torch.tensor([0, 1000, 2000, 60_000, -60_000])).tolist()
     [0, 0, 2, 13, 13]
     """
+    if shapes_are_fixed():
+        return hstu_bucket(delta_ms.double() / 1000)
     next_S, border_S = _buckets_by_leading_bits(delta_ms.device)
     delta = (delta_ms if delta_ms.is_floating_point() else delta_ms.double()).abs().double()
     lines = delta.view(1, -1) if delta.ndim < 2 else delta.flatten(1)
