@@ -17,11 +17,12 @@ _SOURCE = "the authors' result files, one sampled binary cost, a file of their o
 
 @RECIPES.register("beauty_ada_retrieval")
 def beauty_ada_retrieval() -> Recipe:
-    """Each base as it is and in rounds of twenty; all rounds begin with what the base has learnt."""
+    """Each base as it is, trained as long again, and in rounds of twenty; all rounds begin with what the base has learnt."""
     settings = StageSettings(epochs=40, lr=1e-3, patience=5)
     rounds = ada_retrieval(dropout=0.5)
     models = {
         "sasrec": rounds.base,
+        "sasrec, trained on": replace(rounds, rounds=1),
         "sasrec in rounds": rounds,
         "sigma": sigma(),
         "sigma in rounds": replace(rounds, base=sigma()),
