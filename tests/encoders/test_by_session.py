@@ -13,7 +13,7 @@ from hpgr.core.jagged import Jagged
 from hpgr.encoders.attention import AttentionEncoder
 from hpgr.encoders.by_session import BySession, sessions_as_events
 from hpgr.encoders.gru import GruEncoder
-from hpgr.encoders.hstu_states import HstuStates, next_time_ms
+from hpgr.encoders.hstu_states import HstuStates
 from hpgr.encoders.reasoning import Reasoning
 from hpgr.encoders.sigma import SigmaEncoder
 from hpgr.encoders.transformed import TransformedEncoder
@@ -53,7 +53,7 @@ def test_a_session_stands_at_the_moment_it_began():
     assert sessions.user_offsets.tolist() == [0, 3, 3, 4, 5]
     assert sessions.session_offsets.tolist() == [0, 1, 2, 3, 4, 5]
     assert sessions.item_idx.tolist() == [1, 3, 5, 6, 7]
-    assert next_time_ms(sessions).tolist() == [5000, 70_000, 71_000, 1005, 4000]
+    assert sessions.next_time_ms().tolist() == [5000, 70_000, 71_000, 1005, 4000]
 
 
 @pytest.mark.parametrize("name", INSIDE)

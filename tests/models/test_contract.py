@@ -217,7 +217,8 @@ def one_cost(module: ScoringRecommender, state: torch.Tensor, target: torch.Tens
 def tells_order(name: str) -> bool:
     """Whether a state can know in which order events came."""
     frame = built(name)
-    return getattr(getattr(frame, "retriever", frame).config.encoder, "ordered", True)
+    retriever = getattr(frame, "retriever", getattr(frame, "base", frame))
+    return getattr(retriever.config.encoder, "ordered", True)
 
 
 def trained_on(name: str, histories: list[History], steps: int, stage: int = 0):

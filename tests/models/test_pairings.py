@@ -82,7 +82,7 @@ def scoring_config(pairing: dict[str, str]) -> ScoringRecommender.Config:
 
 def windows() -> History:
     history = History.from_lists(
-        [[1, 2, 3, 4, 5], [6, 2], [7, 8, 9, 1]], sessions=[[0, 0, 1, 1, 1], [0, 0], [0, 0, 0, 1]]
+        [[1, 2, 3, 4, 5], [6, 2], [7, 8, 9, 1, 4]], sessions=[[0, 0, 1, 1, 1], [0, 0], [0, 0, 1, 1, 2]]
     )
     return replace(history, now_ms=history.now_ms - 1000)
 

@@ -1,4 +1,4 @@
-"""Freed memory is used again without fresh pages. In the first thread, where a heap left alone gives back what is free at its top, always."""
+"""Freed memory is used again without fresh pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import pytest
 
 _FAULTS = """
-import resource, sys, torch
+import resource, torch
 from hpgr.serving.heap import keep_freed_memory
 
 def work():
@@ -20,16 +20,13 @@ def work():
         [torch.empty(1 << 20).fill_(1.0) for _ in range(8)]
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
-if sys.argv[1] == "keep":
-    assert keep_freed_memory()
+assert keep_freed_memory()
 work()
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc, whose heap this is about")
 def test_batch_after_batch_is_made_in_the_same_pages():
-    def faults(how: str) -> int:
-        return int(subprocess.run([sys.executable, "-c", _FAULTS, how], check=True, capture_output=True).stdout)
-
-    # 32 MiB a round are 8,192 pages; where pages are huge, 16.
-    assert 10 * faults("keep") < faults("leave")
+    found = subprocess.run([sys.executable, "-c", _FAULTS], check=True, capture_output=True)
+    # Twenty rounds of 32 MiB are 163,840 pages, which a heap left alone mostly asks for again.
+    assert int(found.stdout) < 8192
