@@ -196,7 +196,9 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, default=4096, help="events in a batch of ours")
     parser.add_argument("--torch", default="2.13.0", help="version in the peers' environments")
     parser.add_argument("--speed-only", action="store_true", help="do not train the epoch that judges what was learnt")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/peers.md and the results' twin")
+    parser.add_argument(
+        "--write", action="store_true", help="write benchmarks/peers.md and its figures in benchmarks/results/"
+    )
     asked = parser.parse_args()
     log_path = asked.envs / "log" / "log.csv"
     log = write_log(log_path)
@@ -216,8 +218,8 @@ def main() -> None:
         kept = keep(
             "peers", page(rows, log, []), ratios, command="python benchmarks/peers.py --write", settings=settings
         )
-        _PAGE.write_text(kept.read_text())
-        print(kept)
+        kept.replace(_PAGE)
+        print(_PAGE)
 
 
 if __name__ == "__main__":

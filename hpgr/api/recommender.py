@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from hpgr.answering.answerer import Answerer, Wanted
 from hpgr.answering.indexing import index_of
@@ -27,12 +26,12 @@ from hpgr.api.material import Material
 from hpgr.api.runs import actions_of, run_for
 from hpgr.core.config import from_tree, to_tree
 from hpgr.core.errors import ConfigError, DataError
-from hpgr.core.seeds import derive
 from hpgr.data.asked_histories import AskedHistories, of_histories, of_users
 from hpgr.data.requests import ExposedRequests
 from hpgr.data.split_rules import SplitRule
 from hpgr.data.store import SequenceStore
 from hpgr.evaluation.card import ResultCard
+from hpgr.frames.beginning import beginning
 from hpgr.frames.bundle import Bundle, write_bundle
 from hpgr.retrieval import Index
 from hpgr.retrieval.faiss_index import Flat, Hnsw, IvfPq
@@ -95,8 +94,7 @@ class Recommender:
             self._run = self._default(num_actions=len(actions_of(store)), exposed=store.exposures is not None)
         run, self._folder = self._run, None
         material = Material.of(store, run.split)
-        torch.manual_seed(derive(run.seed, "initial weights"))
-        frame = run.model.build(num_items=len(material.split.catalogue))
+        frame = beginning(run.model, seed=run.seed, num_items=len(material.split.catalogue))
         self.stages = fit(frame, material, run, keep)
         self._store, self._material = store, material
         self._answerer = Answerer(

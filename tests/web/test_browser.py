@@ -171,8 +171,9 @@ def test_the_other_views_draw_themselves(opened, served, width):
     page.wait_for_selector("#near ol li")
     assert page.locator("#near ol li").count() == 10
     places = page.evaluate(_PLACES)
-    page.get_by_label("After learning to rank (stage 2)").check()
-    assert page.evaluate(_PLACES) != places
+    for label in ("After learning to rank (stage 2)", "Before training"):
+        page.get_by_label(label).check()
+        assert page.evaluate(_PLACES) != places
     page.locator(".legend button").first.click()
     assert page.locator(".point.faint").count() > 20
     watched.shot("3-items")

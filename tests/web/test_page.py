@@ -17,7 +17,7 @@ from hpgr.evaluation.comparison import compare
 from hpgr.serving.running import _texts
 from hpgr.serving.service import Service
 from hpgr.web.files import SCRIPTS, STYLES, document, single_file, text
-from hpgr.web.item_map import principal
+from hpgr.web.item_map import first_space_before, principal
 from hpgr.web.page import application
 from hpgr.web.settings import FACTORY, PageSettings
 
@@ -75,6 +75,12 @@ def test_the_map_holds_every_item_of_the_catalogue_in_both_spaces(client, servic
     assert 0 < sum(found["spread"]) < 1
     assert [one["count"] for one in found["points"]] == sorted(catalogue.train_count.tolist(), reverse=True)
     assert (places[:, 0] != places[:, 1]).any()
+    assert found["has_before"]
+    assert (np.array([one["before"] for one in found["points"]]) != places[:, 0]).any()
+    # A short training leaves each item near the vector that it began with, and far from those of other items.
+    began_VD, learnt_VD = first_space_before(service.engine), service.engine.shelf.likeness
+    alike_VV = began_VD @ learnt_VD[: len(began_VD)].T
+    assert alike_VV.diagonal().mean() > abs(alike_VV.mean()) + 0.3
     near = client.post("/v1/page/near", json={"item_id": found["points"][0]["item_id"], "k": 3}).json()["items"]
     assert [one["score"] for one in near] == sorted((one["score"] for one in near), reverse=True)
 

@@ -7,7 +7,7 @@ const items = (() => {
 
   /* The picture that holds every item, before and after, as large as may be and with one scale for both axes. */
   function framed() {
-    const spots = found.points.flatMap((one) => [one.first, one.second].filter(Boolean)), xs = spots.map((one) => one[0]), ys = spots.map((one) => -one[1]);
+    const spots = found.points.flatMap((one) => [one.before, one.first, one.second].filter(Boolean)), xs = spots.map((one) => one[0]), ys = spots.map((one) => -one[1]);
     const [left, right, top, low] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
     const tall = Math.min(Math.max((low - top) / Math.max(right - left, 1), 0.5), 0.85);
     const wide = Math.max(right - left, (low - top) / tall, 1) * (1 + 2 * EDGE);
@@ -94,9 +94,8 @@ const items = (() => {
   }
 
   function spaces() {
-    if (!found.has_second) return el("p", {class: "soft small"}, "This model has no second stage with vectors of its own to compare with.");
     const radio = (value, text) => el("label", {class: "check"}, el("input", {type: "radio", name: "space", value, checked: value === which, onchange: () => { which = value; place(); }}), text);
-    return el("div", {class: "row small", role: "radiogroup", "aria-label": "Which vectors"}, radio("first", "After pre-training (stage 1)"), radio("second", "After learning to rank (stage 2)"));
+    return el("div", {class: "row small", role: "radiogroup", "aria-label": "Which vectors"}, found.has_before && radio("before", "Before training"), radio("first", found.has_second ? "After pre-training (stage 1)" : "After training"), found.has_second && radio("second", "After learning to rank (stage 2)"));
   }
 
   function body() {
