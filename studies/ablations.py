@@ -63,17 +63,7 @@ def ablations() -> Study:
     made = {name: recipes()[name]() for name in LOGS}
     return Study(
         summary="HPGR part by part",
-        data={
-            name: DataSet(
-                question="rank",
-                split=recipe.entries[0].split,
-                source=recipe.source,
-                folder=recipe.folder,
-                view=recipe.view,
-                limit=recipe.limit,
-            )
-            for name, recipe in made.items()
-        },
+        data={name: DataSet.of(recipe) for name, recipe in made.items()},
         models={name: _switched(changes) for name, changes in SWITCHES.items()}
         | {"session-sparse rows": _sparse_rows, "no pre-training": _from_scratch},
         seeds=(1, 2, 3, 4, 5),

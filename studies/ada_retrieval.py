@@ -13,17 +13,4 @@ from hpgr.recipes import recipes
 
 def ada_retrieval() -> Study:
     recipe = recipes()["beauty_ada_retrieval"]()
-    data = DataSet(
-        question=recipe.question,
-        split=recipe.entries[0].split,
-        source=recipe.source,
-        folder=recipe.folder,
-        view=recipe.view,
-        exclude_seen=recipe.exclude_seen,
-    )
-    return Study(
-        summary="bases asked once and in rounds",
-        data={"beauty": data},
-        models={run.name: lambda data, run=run: run for run in recipe.entries},
-        seeds=(1, 2, 3, 4, 5),
-    )
+    return Study.of(recipe, data={"beauty": DataSet.of(recipe)}, summary="bases asked once and in rounds")

@@ -13,17 +13,4 @@ from hpgr.recipes import recipes
 
 def clusterseq() -> Study:
     recipe = recipes()["movielens_clusterseq"]()
-    data = DataSet(
-        question=recipe.question,
-        split=recipe.entries[0].split,
-        source=recipe.source,
-        folder=recipe.folder,
-        view=recipe.view,
-        exclude_seen=recipe.exclude_seen,
-    )
-    return Study(
-        summary="Cold users: clusters against one start",
-        data={"movielens": data},
-        models={run.name: lambda data, run=run: run for run in recipe.entries},
-        seeds=(1, 2, 3, 4, 5),
-    )
+    return Study.of(recipe, data={"movielens": DataSet.of(recipe)}, summary="Cold users: clusters against one start")

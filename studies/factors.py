@@ -92,18 +92,6 @@ FACTORS: dict[str, dict[str, Change]] = {
 }
 
 
-def _data(name: str) -> DataSet:
-    recipe = recipes()[name]()
-    return DataSet(
-        question=recipe.question,
-        split=recipe.entries[0].split,
-        source=recipe.source,
-        folder=recipe.folder,
-        view=recipe.view,
-        limit=recipe.limit,
-    )
-
-
 def _base(data: DataSet) -> Run:
     settings = StageSettings(epochs=16, lr=1e-3, patience=3)
     (run,) = runs({BASE: sasrec()}, split=data.split, max_len=50, retrieve=settings)
@@ -118,7 +106,7 @@ def factors() -> Study:
     varied["Negatives"] = (BASE, "32 uniform", "softmax over 512", *list(FACTORS["Negatives"])[1:])
     return Study(
         summary="One factor at a time on a causal Transformer",
-        data={name: _data(name) for name in LOGS},
+        data={name: DataSet.of(recipes()[name]()) for name in LOGS},
         models={BASE: _base} | models | counting,
         seeds=(1, 2, 3),
         factors=varied,

@@ -11,20 +11,5 @@ from hpgr.recipes import recipes
 
 def sessionrec() -> Study:
     recipe = recipes()["ebnerd_sessionrec"]()
-    runs = {run.name: run for run in recipe.entries}
-    asked = {"ebnerd_sessionrec": recipe.question, "ebnerd_sessionrec_shown": "rank"}
-    return Study(
-        summary=recipe.summary,
-        data={
-            name: DataSet(
-                question=question,
-                split=recipe.entries[0].split,
-                source=recipe.source,
-                folder=recipe.folder,
-                view=recipe.view,
-            )
-            for name, question in asked.items()
-        },
-        models={name: lambda data, run=run: run for name, run in runs.items()},
-        seeds=(1, 2, 3, 4, 5),
-    )
+    data = {"ebnerd_sessionrec": DataSet.of(recipe), "ebnerd_sessionrec_shown": DataSet.of(recipe, question="rank")}
+    return Study.of(recipe, data=data)

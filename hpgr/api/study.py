@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from hpgr.api.comparing import Question
 from hpgr.api.evaluating import Measure
@@ -23,6 +23,27 @@ from hpgr.training.run import Run
 
 Space = Mapping[str, tuple[Any, ...]]
 """Option paths of a run and what each may be: ``{"stages.retrieve.lr": (1e-3, 3e-3)}``."""
+
+
+class Compared(Protocol):
+    """Runs on one log and what is asked of it, as a recipe has them; all runs share one split."""
+
+    @property
+    def summary(self) -> str: ...
+    @property
+    def entries(self) -> tuple[Run, ...]: ...
+    @property
+    def question(self) -> Question: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def folder(self) -> str: ...
+    @property
+    def view(self) -> Mapping[str, Any]: ...
+    @property
+    def limit(self) -> int | None: ...
+    @property
+    def exclude_seen(self) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +61,20 @@ class DataSet:
     limit: int | None = None
     exclude_seen: bool = False
     metric: str | None = None
+
+    @classmethod
+    def of(cls, recipe: Compared, *, question: Question | None = None, metric: str | None = None) -> DataSet:
+        """The log of a recipe, asked as there; or another ``question``."""
+        return cls(
+            question=question or recipe.question,
+            split=recipe.entries[0].split,
+            source=recipe.source,
+            folder=recipe.folder,
+            view=recipe.view,
+            limit=recipe.limit,
+            exclude_seen=recipe.exclude_seen,
+            metric=metric,
+        )
 
     def measure(self, part: Part = "test") -> Measure:
         """How the data set is asked."""
@@ -98,6 +133,12 @@ class Study:
     tuning: Tuning | None = None
     summary: str = "Study"
     factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, recipe: Compared, *, data: Mapping[str, DataSet], summary: str | None = None) -> Study:
+        """The runs of a recipe as they are, with five seeds."""
+        models = {run.name: lambda data, run=run: run for run in recipe.entries}
+        return cls(summary=summary or recipe.summary, data=data, models=models, seeds=(1, 2, 3, 4, 5))
 
     def __post_init__(self) -> None:
         for name, values in (("data", self.data), ("models", self.models), ("seeds", self.seeds)):
