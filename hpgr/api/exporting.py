@@ -128,7 +128,7 @@ def _one(source: _Source, name: str, twin: Twin, folder: Path) -> dict[str, Any]
             run = _save(program, file, [one.name for one in inputs], output, source.how.to)
             shape = list(run(example).shape)
             worst, unlike = asks.differences(run)
-    except (RuntimeError, HpgrError) as error:
+    except (RuntimeError, IndexError, HpgrError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UnsupportedError(
             f"{name} of {source.model} (whose computation depends on more than shapes: {first}) cannot be exported; "

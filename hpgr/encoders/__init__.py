@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +18,8 @@ class Encoder(Protocol):
     Its config says by ``causal`` whether a state knows nothing of later events; silence means that it may. Where a state has
     read its whole session, but no later one, ``causal_sessions`` says so. One that looks at the history's items all the same, to
     know which events are of one item, says ``reads_items``; no event may be hidden from it.
-    With ``before_epoch(epoch, histories)`` it is shown the training windows before each epoch, to count in them.
+    One that holds others says so by ``inside``, a tuple of their configs. With ``before_epoch(epoch, histories)`` it is shown the
+    training windows before each epoch, to count in them.
     """
 
     def __call__(self, x: Jagged, history: History) -> Jagged: ...
@@ -49,6 +51,22 @@ def why_not_followed(encoder: Any) -> str | None:
         return f"{type(encoder).__qualname__} keeps nothing of the events that it has run"
     why: str | None = encoder.why_not_followed()
     return why
+
+
+def all_inside(config: Any) -> Iterator[Any]:
+    """``config`` and those of all encoders that it holds, at any depth."""
+    yield config
+    for held in getattr(config, "inside", ()):
+        yield from all_inside(held)
+
+
+def newest_states(encoder: Any, x: Jagged, history: History) -> Tensor:
+    """``[N, D]``: the states of the newest event of each user that has any, by the shortest way that ``encoder`` has."""
+    if hasattr(encoder, "newest"):
+        found: Tensor = encoder.newest(x, history)
+        return found
+    states_TD: Tensor = encoder(x, history).values
+    return states_TD[x.offsets[1:][x.lengths > 0] - 1]
 
 
 class AskedEncoder(Encoder, Protocol):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hpgr.core.batch import History
 from hpgr.core.jagged import Jagged
-from hpgr.encoders import why_not_followed
+from hpgr.encoders import newest_states, why_not_followed
 from hpgr.nn.set_pool import SetPool
 
 
@@ -32,6 +32,11 @@ class BySession(nn.Module):
         pool: SetPool.Config = field(default_factory=SetPool.Config)
 
         @property
+        def inside(self) -> tuple[Any, ...]:
+            """The encoder that it holds."""
+            return (self.encoder,)
+
+        @property
         def causal_sessions(self) -> bool:
             """Whether a session's state knows nothing of later sessions, as the encoder inside says of its events."""
             return getattr(self.encoder, "causal", False)
@@ -51,11 +56,7 @@ class BySession(nn.Module):
 
     def newest(self, x: Jagged, history: History) -> Tensor:
         """``[N, D]``: the states of the newest session of each user that has any."""
-        tokens, sessions = self._sessions(x, history)
-        if hasattr(self.encoder, "newest"):
-            newest_ND: Tensor = self.encoder.newest(tokens, sessions)
-            return newest_ND
-        return self.encoder(tokens, sessions).values[sessions.user_offsets[1:][sessions.lengths > 0] - 1]
+        return newest_states(self.encoder, *self._sessions(x, history))
 
     def begin(self, x: Jagged, history: History, after_N: Tensor) -> tuple[Jagged, Any]:
         """As ``FollowedEncoder.begin``; a token follows the session of an event."""
@@ -83,7 +84,8 @@ def sessions_as_events(history: History) -> History:
     Then an encoder that asks when the following event came learns when the next session began, as a request tells it, and
     not when it ended.
     """
-    first_S = history.session_offsets[:-1]
+    # Slots of sessions that are not there, as fixed shapes have them, begin behind the last event.
+    first_S = history.session_offsets[:-1].clamp(max=history.num_events - 1)
     return History(
         item_idx=history.item_idx[first_S],
         time_ms=history.time_ms[first_S],

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
-from hpgr.encoders import why_not_followed
-from hpgr.nn.newest_rows import NewestRows
+from hpgr.encoders import newest_states, why_not_followed
 from hpgr.nn.position import TimeAwarePosition
 
 
@@ -36,9 +35,22 @@ class MixedEncoder(nn.Module):
                 raise ConfigError(f"share ({self.share}) must lie in [0, 1]")
 
         @property
+        def inside(self) -> tuple[Any, ...]:
+            """Both encoders."""
+            return self.first, self.second
+
+        @property
         def causal(self) -> bool:
             """Whether a state knows nothing of later events: only where both say so."""
             return all(getattr(encoder, "causal", False) for encoder in (self.first, self.second))
+
+        @property
+        def causal_sessions(self) -> bool:
+            """The same of later sessions."""
+            return all(
+                getattr(encoder, "causal_sessions", getattr(encoder, "causal", False))
+                for encoder in (self.first, self.second)
+            )
 
         def build(self, *, dim: int) -> MixedEncoder:
             return MixedEncoder(self, dim)
@@ -57,7 +69,7 @@ class MixedEncoder(nn.Module):
     def newest(self, x: Jagged, history: History) -> Tensor:
         """``[N, D]``: the states of the newest event of each user that has any."""
         x = self._placed(x, history)
-        return self._mixed(*(_newest(encoder, x, history) for encoder in (self.first, self.second)))
+        return self._mixed(*(newest_states(encoder, x, history) for encoder in (self.first, self.second)))
 
     def begin(self, x: Jagged, history: History, after_N: Tensor) -> tuple[Jagged, Any]:
         """As ``FollowedEncoder.begin``."""
@@ -82,11 +94,3 @@ class MixedEncoder(nn.Module):
 
     def _mixed(self, first_ND: Tensor, second_ND: Tensor) -> Tensor:
         return self.share * first_ND + (1 - self.share) * second_ND
-
-
-def _newest(encoder: Any, x: Jagged, history: History) -> Tensor:
-    if hasattr(encoder, "newest"):
-        newest_ND: Tensor = encoder.newest(x, history)
-        return newest_ND
-    states_TD: Tensor = encoder(x, history).values
-    return states_TD[NewestRows.of(x.offsets).last_N]

@@ -44,8 +44,15 @@ class Reasoning(nn.Module):
             for name in ("steps", "noise", "warmup_batches"):
                 if not getattr(self, name) >= 0:
                     raise ConfigError(f"{name} ({getattr(self, name)}) must not be negative")
+            if self.steps != int(self.steps):
+                raise ConfigError(f"steps ({self.steps}) must be a whole number")
             if not self.std > 0:
                 raise ConfigError(f"std ({self.std}) must be positive")
+
+        @property
+        def inside(self) -> tuple[Any, ...]:
+            """The encoder that it holds."""
+            return (self.encoder,)
 
         @property
         def causal(self) -> bool:
@@ -87,7 +94,7 @@ class Reasoning(nn.Module):
     def states_at(self, x: Jagged, history: History, rows_N: Tensor) -> Tensor:
         """``[N, K + 1, D]``: ``r_0 … r_K`` of the events; while training with noise ``[N, 2, K + 1, D]``, the noisy copy second."""
         noise = 0.0
-        if self.training:
+        if self.training and self.config.steps and self.config.noise:
             noise = self.config.noise if int(self.batches) >= self.config.warmup_batches else 0.0
             self.batches += 1
         thoughts = self._thoughts(x, history, rows_N, noise)

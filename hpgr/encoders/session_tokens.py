@@ -41,6 +41,11 @@ class SessionTokens(nn.Module):
         pool: ActivationPool.Config = field(default_factory=ActivationPool.Config)
         skip: bool = True
 
+        @property
+        def inside(self) -> tuple[Any, ...]:
+            """The encoder that it holds."""
+            return (self.encoder,)
+
         def build(self, *, dim: int) -> SessionTokens:
             """Raises: UnsupportedError where the encoder cannot go on after an event, or knows later ones."""
             return SessionTokens(self, dim)
@@ -52,8 +57,12 @@ class SessionTokens(nn.Module):
         why = why_not_followed(self.encoder)
         if why is None and not getattr(config.encoder, "causal", False):
             why = "a session's token would know the sessions after it"
+        if why is None and getattr(config.encoder, "position", None) is not None:
+            why = "the token that follows would have no place of its kind; set its position to None"
         if why is not None:
-            raise UnsupportedError(f"encoder inside SessionTokens must be causal and go on after an event: {why}")
+            raise UnsupportedError(
+                f"encoder inside SessionTokens must be causal, go on after an event and tell no places: {why}"
+            )
         self.pool = config.pool.build()
         self.before_D = nn.Parameter(torch.randn(dim) * 0.02)
 

@@ -38,6 +38,11 @@ class TransformedEncoder(nn.Module):
             check_std(self.init_std)
 
         @property
+        def inside(self) -> tuple[Any, ...]:
+            """The encoder that it holds."""
+            return (self.encoder,)
+
+        @property
         def causal(self) -> bool:
             """Whether a state knows nothing of later events, as the encoder inside says."""
             return getattr(self.encoder, "causal", False)

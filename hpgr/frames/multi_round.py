@@ -17,6 +17,7 @@ from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.core.jagged import Jagged
 from hpgr.frames.pairing import kind
+from hpgr.frames.scoring import ScoringRecommender
 from hpgr.frames.stage import TrainableStage
 from hpgr.items import Items
 from hpgr.objectives import Task
@@ -72,6 +73,8 @@ class MultiRoundRecommender(nn.Module):
             for name, known in (("feedback", Feedback), ("merge", Merge)):
                 if getattr(self, name) not in get_args(known):
                     raise UnknownNameError.of(name, getattr(self, name), get_args(known))
+            if not isinstance(self.base, ScoringRecommender.Config):
+                raise ConfigError(f"base ({kind(self.base)}) must be a scoring recommender, as sasrec() is")
             if getattr(self.base.encoder, "several_states", False):
                 raise ConfigError(
                     f"base.encoder ({kind(self.base.encoder)}, which gives several states) must give one, which rounds move; take the "

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import UnsupportedError
 from hpgr.core.jagged import fixed_shapes, offsets_of_starts
-from hpgr.frames.ranking import RankingRecommender, features_of
-from hpgr.frames.scoring import ScoringRecommender
-from hpgr.frames.two_stage import TwoStageRecommender
+from hpgr.frames.ranking import features_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,10 +79,10 @@ class PaddedRanker(nn.Module):
 def twins(frame: Any) -> dict[str, PaddedEncoder | PaddedRanker]:
     """``encoder`` and ``ranker``, as far as ``frame`` has them.
 
-    Raises: UnsupportedError for a frame that is no network of tensors.
+    Raises: UnsupportedError for a frame that is no network, or has neither.
     """
-    if not isinstance(frame, (ScoringRecommender, RankingRecommender, TwoStageRecommender)):
-        kind = type(frame).__name__
+    kind = type(frame).__name__
+    if not frame.stages():
         raise UnsupportedError(
             f"frame ({kind}) must be a network to be exported; {kind} counts or asks other libraries"
         )
@@ -93,6 +91,11 @@ def twins(frame: Any) -> dict[str, PaddedEncoder | PaddedRanker]:
         found["encoder"] = PaddedEncoder(getattr(frame, "retriever", frame))
     if hasattr(frame, "logits"):
         found["ranker"] = PaddedRanker(frame)
+    if not found:
+        raise UnsupportedError(
+            f"frame ({kind}) must make a query vector of a user or log-odds of candidates to be exported; "
+            "export another model"
+        )
     return found
 
 

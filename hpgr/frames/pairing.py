@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hpgr.core.errors import ConfigError
+from hpgr.encoders import all_inside
 
 
 def check_pairing(config: Any) -> None:
@@ -22,15 +23,17 @@ def check_pairing(config: Any) -> None:
             "set items.distance=true"
         )
     _check_several(config, cost)
+    _check_held(config.encoder)
     if getattr(adapter, "weighs", False):
         _check_weighing(objective, cost, adapter)
     if getattr(objective, "hides_items", False):
         for slot in ("trunk", "encoder", "adapter"):
-            if getattr(part := getattr(config, slot), "reads_items", False):
-                raise ConfigError(
-                    f"objective ({kind(objective)}, which hides items) must tell them all under {slot} {kind(part)}, which knows "
-                    "events of one item by it; take NextItem or LastItem"
-                )
+            for part in all_inside(getattr(config, slot)):
+                if getattr(part, "reads_items", False):
+                    raise ConfigError(
+                        f"objective ({kind(objective)}, which hides items) must tell them all under {slot} {kind(part)}, which knows "
+                        "events of one item by it; take NextItem or LastItem"
+                    )
 
 
 def _check_weighing(objective: Any, cost: Any, adapter: Any) -> None:
@@ -86,6 +89,15 @@ def _check_several(config: Any, cost: Any) -> None:
                     f"{slot} ({kind(part)}, which reads one state of an event) must be None under {kind(giving)}, which gives "
                     "several"
                 )
+
+
+def _check_held(encoder: Any) -> None:
+    """What an encoder that holds others cannot hand on."""
+    for part in list(all_inside(encoder))[1:]:
+        if getattr(part, "several_states", False):
+            raise ConfigError(
+                f"encoder ({kind(encoder)}) must hold encoders of one state an event; put {kind(part)}, which gives several, around it"
+            )
 
 
 def kind(config: Any) -> str:

@@ -197,7 +197,7 @@ class ScoringRecommender(nn.Module):
         return getattr(self.objective.cost, "temperature", None)
 
     def stages(self) -> tuple[TrainableStage, ...]:
-        works = self.auxiliary is not None or self.adapter is not None or hasattr(self.encoder, "before_epoch")
+        works = self.auxiliary is not None or self.adapter is not None or bool(self._counting)
         return (
             TrainableStage(
                 name="retrieve",
@@ -208,9 +208,13 @@ class ScoringRecommender(nn.Module):
             ),
         )
 
+    @property
+    def _counting(self) -> list[Any]:
+        return [part for part in self.encoder.modules() if hasattr(part, "before_epoch")]
+
     def _before_epoch(self, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:
-        if hasattr(self.encoder, "before_epoch"):
-            self.encoder.before_epoch(epoch, histories(batches))
+        for part in self._counting:
+            part.before_epoch(epoch, histories(batches))
         if self.adapter is not None:
             self.adapter.before_epoch(self._encoded, self.items, epoch, batches, generator)
         if self.auxiliary is not None:
@@ -256,9 +260,10 @@ class ScoringRecommender(nn.Module):
     def _vectors(self, task: Task, moved: Moved | None = None) -> Tensor:
         """``[N, Q, D]``: the vectors of each reading."""
         assert self.interests is not None
-        empty = task.history.num_events == 0
-        blank = task.history.jagged(self.mask_D.new_zeros((0, self.items.dim))) if empty else None
-        states = self.encoder(self.tokens(task.history, task.hidden_T, moved), task.history) if blank is None else blank
+        if task.history.num_events:
+            states = self.encoder(self.tokens(task.history, task.hidden_T, moved), task.history)
+        else:
+            states = task.history.jagged(self.mask_D.new_zeros((0, self.items.dim)))
         vectors_NQD: Tensor = self.interests(states, task.read_N, around=task.around)
         return vectors_NQD
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged, position_in_row
-from hpgr.nn.readings import Readings, padded
+from hpgr.nn.readings import Readings
 
 
 class AttendedInterests(nn.Module):
@@ -43,14 +43,13 @@ class AttendedInterests(nn.Module):
         self.hidden = nn.Linear(dim, config.hidden_ratio * dim)
         self.weigh = nn.Linear(config.hidden_ratio * dim, config.num_interests)
         self.place = nn.Embedding(config.num_positions, dim)
-        self.monitors: dict[str, Tensor] = {}
         nn.init.normal_(self.place.weight, std=0.02)
 
     def forward(self, states: Jagged, read_N: Tensor, *, around: bool = False) -> Tensor:
         """``[N, I, D]``: the interests at the events ``read_N``; zero where that is -1."""
         readings = Readings.of(states.offsets, read_N, around=around)
         weight_BIRL = self.weights(states, readings)
-        pooled_BIRD = weight_BIRL @ padded(states)[:, None].to(weight_BIRL.dtype)
+        pooled_BIRD = weight_BIRL @ states.to_padded()[0][:, None].to(weight_BIRL.dtype)
         interest_NID = readings.back(pooled_BIRD.transpose(1, 2))
         return interest_NID + _own(states, read_N)[:, None] if self.config.add_state else interest_NID
 
@@ -59,7 +58,7 @@ class AttendedInterests(nn.Module):
         x_TD = states.values
         place_T = position_in_row(states.offsets, x_TD.shape[0]).clamp(max=self.config.num_positions - 1)
         logit_TI = self.weigh(torch.tanh(self.hidden(x_TD + self.place(place_T)))).float()
-        logit_BIL = padded(states.with_values(logit_TI)).transpose(1, 2)
+        logit_BIL = states.with_values(logit_TI).to_padded()[0].transpose(1, 2)
         sees_BRL = readings.sees(logit_BIL.shape[2])
         shown_BIRL = logit_BIL[:, :, None].masked_fill(~sees_BRL[:, None], torch.finfo(torch.float32).min)
         return shown_BIRL.softmax(-1) * sees_BRL[:, None]

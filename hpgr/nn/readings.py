@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hpgr.core.jagged import Jagged, offsets_of, position_in_row, row_of
+from hpgr.core.jagged import offsets_of, position_in_row, row_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,8 +63,3 @@ class Readings:
         spread = values_U.new_zeros((self.num_users, most))
         spread[self.user_U, self.place_U] = values_U
         return spread
-
-
-def padded(x: Jagged) -> Tensor:
-    """``[B, L, ...]``: rows of unlike length with zeros behind them."""
-    return x.to_padded()[0]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged
-from hpgr.nn.readings import Readings, padded
+from hpgr.nn.readings import Readings
 
 
 class RoutedInterests(nn.Module):
@@ -47,13 +47,12 @@ class RoutedInterests(nn.Module):
         self.config = config
         shape = (config.num_positions, config.num_interests, dim, dim)
         self.vote_PIDD = nn.Parameter(torch.randn(shape) * config.std)
-        self.monitors: dict[str, Tensor] = {}
 
     def forward(self, states: Jagged, read_N: Tensor, *, around: bool = False) -> Tensor:
         """``[N, I, D]``: the interests at the events ``read_N``, each shorter than 1; zero where that is -1."""
         readings = Readings.of(states.offsets, read_N, around=around)
         with torch.autocast(states.values.device.type, enabled=False):
-            vote_BILD = self.votes(padded(states).float())
+            vote_BILD = self.votes(states.to_padded()[0].float())
             sees_B1RL = readings.sees(vote_BILD.shape[2])[:, None]
             agreed_BIRL = torch.zeros_like(sees_B1RL, dtype=vote_BILD.dtype).expand(-1, vote_BILD.shape[1], -1, -1)
             still_BILD = vote_BILD.detach()

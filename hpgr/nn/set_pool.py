@@ -65,22 +65,23 @@ class SetPool(nn.Module):
             rows = layer(rows, MaskRule(causal=False))
         if self.config.kind == "last":
             return rows.values[offsets_S1[1:] - 1]
-        weight_T = self._weights(rows)
         if self.apart is None:
-            return _mean(rows, weight_T)
+            return _mean(rows, self._weights(rows))
         assert action_T is not None
         is_apart_T = torch.isin(action_T, action_T.new_tensor(self.config.negatives))
-        weight_T = torch.ones_like(rows.values[:, 0]) if weight_T is None else weight_T
-        apart_SD = _mean(rows, weight_T * is_apart_T)
-        return _mean(rows, weight_T * ~is_apart_T) + self.apart(apart_SD)
+        apart_SD = _mean(rows, self._weights(rows, is_apart_T))
+        return _mean(rows, self._weights(rows, ~is_apart_T)) + self.apart(apart_SD)
 
-    def _weights(self, rows: Jagged) -> Tensor | None:
-        """``[T]``, as sure as the softmax of a set, not yet divided by its sum; None: all alike."""
+    def _weights(self, rows: Jagged, among_T: Tensor | None = None) -> Tensor | None:
+        """``[T]``, as sure as the softmax of a set, not yet divided by its sum; 0 for rows not ``among_T`` bool; None: all alike."""
         if self.query is None:
-            return None
+            return None if among_T is None else among_T.to(rows.values.dtype)
         set_T, score_T = rows.row_of(), rows.values @ self.query.to(rows.values.dtype)
+        if among_T is not None:
+            score_T = score_T.masked_fill(~among_T, torch.finfo(score_T.dtype).min)
         highest_S = score_T.new_zeros(rows.num_rows).scatter_reduce(0, set_T, score_T, "amax", include_self=False)
-        return (score_T - highest_S.detach()[set_T]).exp()
+        weight_T = (score_T - highest_S.detach()[set_T]).exp()
+        return weight_T if among_T is None else weight_T * among_T
 
 
 def _mean(rows: Jagged, weight_T: Tensor | None) -> Tensor:

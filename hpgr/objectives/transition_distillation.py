@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
-from hpgr.core.jagged import position_in_row
+from hpgr.core.jagged import offsets_of, position_in_row, row_of
 from hpgr.objectives import Read, Targets
 from hpgr.objectives.links import SkipLinks, SummedLinks
 from hpgr.objectives.losses.sparse_teacher import sparse_teacher_loss
@@ -33,7 +33,7 @@ class TransitionDistillation(nn.Module):
         """``weight``: beside the objective's cost; 0 leaves it out. ``temperature``: of teacher and student. ``links``: which events
         follow which. ``dropout`` acts on the student's items. ``chunk``: items whose scores stand in memory together."""
 
-        takes: ClassVar[str] = "history"
+        takes: ClassVar[Literal["history"]] = "history"
         reads_states: ClassVar[bool] = False
 
         weight: float = 0.1
@@ -84,7 +84,7 @@ class TransitionDistillation(nn.Module):
     def before_epoch(self, read: Read, epoch: int, batches: Iterable[Any], generator: torch.Generator) -> None:
         """Nothing."""
 
-    def forward(self, read: Read, batch: tuple[History, History], items: Targets, generator: torch.Generator) -> Tensor:
+    def forward(self, read: Read, batch: tuple[History, Any], items: Targets, generator: torch.Generator) -> Tensor:
         """The weighted cost."""
         told = batch[0].without_last().item_idx
         told = told[told < items.num_items]
@@ -102,7 +102,8 @@ class TransitionDistillation(nn.Module):
         """``(row_N, item_N, strength_N)``: what follows each of ``item_U``."""
         first_U = self.link_offsets[item_U]
         count_U = self.link_offsets[item_U + 1] - first_U
-        row_N = torch.arange(len(item_U), device=item_U.device).repeat_interleave(count_U)
-        offsets = torch.cat([count_U.new_zeros(1), count_U.cumsum(0)])
-        at_N = first_U[row_N] + position_in_row(offsets, len(row_N))
+        offsets = offsets_of(count_U)
+        size = int(offsets[-1])
+        row_N = row_of(offsets, size)
+        at_N = first_U[row_N] + position_in_row(offsets, size)
         return row_N, self.link_to[at_N], self.link_strength[at_N]

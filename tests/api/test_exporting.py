@@ -20,7 +20,7 @@ from hpgr.data.simulator import Simulator
 from hpgr.data.store import SequenceStore
 
 FAST = ("windows.max_len=12",)
-MODELS = ["sasrec", "hstu", "gru4rec", "bert4rec", "hpgr", "hstu-ranker"]
+MODELS = ["sasrec", "hstu", "gru4rec", "bert4rec", "sessionrec", "hpgr", "hstu-ranker"]
 
 
 @pytest.fixture(scope="module")

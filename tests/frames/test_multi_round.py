@@ -199,6 +199,11 @@ def test_rounds_find_a_second_interest_that_one_narrow_query_leaves_out():
     assert sum(gains) / 2 > 0.01, gains
 
 
+def test_only_a_scoring_recommender_is_asked_in_rounds():
+    with pytest.raises(ConfigError, match=r"^base \(MultiRoundRecommender\) must be a scoring recommender"):
+        replace(ada_retrieval(), base=ada_retrieval())
+
+
 def test_the_config_is_checked():
     for name, value in (("rounds", 0), ("per_round", 0), ("decay", 2.0)):
         with pytest.raises(ConfigError, match=rf"^{name} \({value}\) must"):

@@ -16,9 +16,11 @@ import hpgr.models  # noqa: F401 - fills the registry
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError
 from hpgr.core.seeds import torch_generator
+from hpgr.encoders.transformed import TransformedEncoder
 from hpgr.frames.ranking import RankingRecommender
 from hpgr.frames.registry import MODELS
 from hpgr.frames.scoring import ScoringRecommender
+from hpgr.objectives.masked_item import MaskedItem
 
 NUM_ITEMS, DIM = 12, 8
 # Slots of which every kind meets every other; the rest are options of one frame.
@@ -216,6 +218,21 @@ def test_costs_by_distance_refuse_items_that_score_otherwise():
         "set items.distance=true$",
     ):
         replace(frame, items=replace(frame.items, distance=False))
+
+
+def test_what_an_encoder_says_of_itself_holds_inside_another():
+    """Reading items, counting before an epoch, and several states are not lost by an encoder around."""
+    counting = MODELS["pisa"](dim=DIM)
+    around = replace(counting, encoder=TransformedEncoder.Config(encoder=counting.encoder))
+    (stage,) = around.build(num_items=NUM_ITEMS).stages()
+    assert stage.each_epoch is not None
+    with pytest.raises(ConfigError, match=REFUSED["items hidden"]):
+        replace(around, objective=MaskedItem.Config(), adapter=None)
+    thinking = MODELS["rearec"](dim=DIM)
+    with pytest.raises(
+        ConfigError, match=r"^encoder \(TransformedEncoder\) must hold encoders of one state an event; put Reasoning"
+    ):
+        replace(thinking, encoder=TransformedEncoder.Config(encoder=thinking.encoder))
 
 
 @pytest.mark.parametrize("slot", ["auxiliary", "adapter"])

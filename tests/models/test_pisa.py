@@ -156,7 +156,8 @@ def test_any_encoder_that_goes_on_after_an_event_reads_the_sessions(name):
 
 def test_encoders_that_cannot_are_refused():
     with pytest.raises(
-        UnsupportedError, match=r"^encoder inside SessionTokens must be causal and go on after an event: Sigma"
+        UnsupportedError,
+        match=r"^encoder inside SessionTokens must be causal, go on after an event and tell no places: Sigma",
     ):
         SessionTokens.Config(encoder=SigmaEncoder.Config(layer=SelectiveLayer.Config())).build(dim=8)
     both_ways = replace(pisa(dim=8).encoder.encoder, causal=False)

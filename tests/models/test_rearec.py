@@ -60,6 +60,20 @@ def test_no_step_is_the_backbone(close):
     weights = {name.replace("encoder.encoder.", "encoder."): x for name, x in frame.state_dict().items()}
     plain.load_state_dict({name: weights[name] for name in plain.state_dict()})
     close(frame.scores(HISTORY), plain.scores(HISTORY))
+    assert frame.train().loss(HISTORY, torch_generator(1))["loss"].isfinite()
+
+
+def test_steps_are_whole_numbers():
+    with pytest.raises(ConfigError, match=r"^steps \(1.5\) must be a whole number$"):
+        Reasoning.Config(encoder=hstu().encoder, steps=1.5)
+
+
+def test_noise_comes_after_the_warmup():
+    config = rearec(dim=16)
+    config = replace(config, encoder=replace(config.encoder, noise=0.1, warmup_batches=1))
+    frame = config.build(num_items=12).train()
+    x, rows = frame.tokens(HISTORY), torch.arange(HISTORY.num_events)
+    assert [frame.encoder.states_at(x, HISTORY, rows).dim() for _ in range(3)] == [3, 4, 4]
 
 
 def test_temperatures_fall_to_that_of_the_last_step():

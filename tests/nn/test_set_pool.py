@@ -63,6 +63,12 @@ def test_negatives_begin_as_if_they_were_not_there_and_enter_by_a_matrix(kind, c
     close(pool(X_TD, OFFSETS, action) - got, torch.tensor([[2.0, 6.0], [5.0, 10.0], [2.0, 8.0]]))
 
 
+def test_attention_weighs_what_was_chosen_without_regard_to_what_was_not():
+    pool = SetPool.Config(kind="attention", negatives=(2,)).build(dim=1)
+    pool.query.data.fill_(1.0)
+    assert pool(torch.tensor([[1.0], [40.0]]), torch.tensor([0, 2]), torch.tensor([0, 2])).item() == 1.0
+
+
 def test_a_set_of_negatives_alone_has_a_gradient():
     pool, x_TD = SetPool.Config(negatives=(2,)).build(dim=2), X_TD.clone().requires_grad_()
     pool(x_TD, OFFSETS, torch.full((6,), 2)).sum().backward()
