@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import nn
 
 from hpgr.core.errors import ConfigError, DataError
+from hpgr.data.files import appearing, sha256
 
 _QUESTION = "question.json"
 _UNKNOWN = b"hpgr.unknown_users"
@@ -54,16 +55,18 @@ def answer_batch(
     folder ``OUT.parts``. ``question``: JSON values that tell this question from any other; with the digest of ``users`` they
     say whether the parts that are there belong to it. A part appears whole or not at all.
 
-    Raises: DataError where ``out`` holds anything else, or ``users`` has no such column; ConfigError for ``at_once`` below 1.
+    Raises: DataError where ``out`` holds anything else, ``users`` has no such column, or nothing is answered, which leaves nothing;
+    ConfigError for ``at_once`` below 1.
     """
     if at_once < 1:
         raise ConfigError(f"at_once ({at_once}) must be at least 1")
     column, count = _column(users)
-    question = question | {"users": _digest(users), "at_once": at_once}
+    question = question | {"users": sha256(users), "at_once": at_once}
     single = out.suffix == ".parquet"
-    if single and out.exists():
-        raise DataError(f"out ({out}, exists) must be a new file; choose another one, or remove it")
     folder = out.with_name(out.name + ".parts") if single else out
+    joined = single and out.exists()
+    if joined and not folder.exists():
+        raise DataError(f"out ({out}, exists) must be a new file; choose another one, or remove it")
     _begin(folder, json.dumps(question, indent=1, sort_keys=True, default=str) + "\n")
     parts = [folder / f"part-{number:06d}.parquet" for number in range(-(-count // at_once))]
     resumed = sum(part.exists() for part in parts)
@@ -74,15 +77,24 @@ def answer_batch(
             _write(part, *ask(ids.to_list()))
         if progress is not None:
             progress(min(count, (number + 1) * at_once), count)
-    facts = [pq.read_metadata(part) for part in parts]
+    facts = [_facts(part) for part in parts]
+    rows = sum(fact.num_rows for fact in facts)
+    if not rows:
+        shutil.rmtree(folder)
+        raise DataError(
+            f"recommendations (0 for {count} users of {users}) must be at least one; check that {column} holds ids of the store"
+        )
+    for left in folder.glob(".*.part"):
+        left.unlink(missing_ok=True)
     if single:
-        _join(parts, out)
+        if not joined:
+            _join(parts, out)
         shutil.rmtree(folder)
     return BatchAnswer(
         out=out,
         users=count,
         unknown_users=sum(int(fact.metadata[_UNKNOWN]) for fact in facts),
-        rows=sum(fact.num_rows for fact in facts),
+        rows=rows,
         resumed=resumed,
     )
 
@@ -101,69 +113,60 @@ def _column(users: Path) -> tuple[str, int]:
         raise DataError(f"batch ({users}) must exist; check the path")
     try:
         table = pl.scan_parquet(users)
-        names = table.collect_schema().names()
+        schema = table.collect_schema()
+        names = schema.names()
         count = int(table.select(pl.len()).collect().item())
     except pl.exceptions.PolarsError as error:
         first = str(error).splitlines()[0]
         raise DataError(f"batch ({users}, not readable: {first}) must be a Parquet file of user ids") from None
-    column = "user_id" if "user_id" in names else names[0] if len(names) == 1 else None
+    column: str | None = "user_id" if "user_id" in names else names[0] if len(names) == 1 else None
     if column is None or not count:
         raise DataError(
             f"batch ({users}) must have a column user_id and a row or more; it has {', '.join(names)}, {count} rows"
         )
+    kind, nulls = schema[column], int(table.select(pl.col(column).null_count()).collect().item())
+    if nulls or not (kind.is_integer() or kind == pl.String):
+        raise DataError(
+            f"{column} of batch ({users}; {kind}, {nulls} nulls) must be whole numbers or texts without nulls"
+        )
     return column, count
 
 
-def _digest(users: Path) -> str:
-    found = hashlib.sha256()
-    with users.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            found.update(chunk)
-    return found.hexdigest()
-
-
 def _begin(folder: Path, question: str) -> None:
-    """Make the folder, or take up the one of the same question."""
+    """Make the folder, or take up the one of the same question; one without an answer yet belongs to nobody."""
     file = folder / _QUESTION
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not file.exists())):
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"out ({folder}, a file) must be a folder or a name in .parquet; choose another one")
+    others = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.exists() else set()
+    if others and _QUESTION not in others:
         raise DataError(
             f"out ({folder}, exists) must be new, or hold the parts of the same question; choose another one"
         )
-    if file.exists():
-        if file.read_text(encoding="utf-8") != question:
-            raise DataError(
-                f"out ({folder}) holds the answers to another question (other users, bundle, store, moment or options); "
-                "choose another one, or remove it"
-            )
-        for left in folder.glob(".*.unfinished"):
-            left.unlink()
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    _appear(file, lambda path: path.write_text(question, encoding="utf-8"))
+    if others == {_QUESTION} or not others:
+        with appearing(file) as part:
+            part.write_text(question, encoding="utf-8")
+    elif file.read_text(encoding="utf-8") != question:
+        raise DataError(
+            f"out ({folder}) holds the answers to another question (other users, bundle, store, moment or options); "
+            "choose another one, or remove it"
+        )
+
+
+def _facts(part: Path) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(part)
+    except pa.ArrowInvalid:
+        raise DataError(f"part ({part}, damaged) must be as it was written; remove it and ask again") from None
 
 
 def _write(part: Path, table: pl.DataFrame, unknown: int) -> None:
-    rows = table.to_arrow()
-    rows = rows.replace_schema_metadata({_UNKNOWN: str(unknown)})
-    _appear(part, lambda path: pq.write_table(rows, path, compression="zstd"))
+    rows = table.to_arrow().replace_schema_metadata({_UNKNOWN: str(unknown)})
+    with appearing(part) as new:
+        pq.write_table(rows, new, compression="zstd")
 
 
 def _join(parts: Sequence[Path], out: Path) -> None:
-    def write(path: Path) -> None:
-        with pq.ParquetWriter(path, pq.read_schema(parts[0]).remove_metadata(), compression="zstd") as writer:
-            for part in parts:
-                writer.write_table(pq.read_table(part).replace_schema_metadata(None))
-
-    _appear(out, write)
-
-
-def _appear(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside ``path``, then take its name: whoever is killed leaves nothing half-written under it."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        write(unfinished)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    schema = pq.read_schema(parts[0]).remove_metadata()
+    with appearing(out) as new, pq.ParquetWriter(new, schema, compression="zstd") as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part).replace_schema_metadata(None))

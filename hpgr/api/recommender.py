@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -176,8 +175,8 @@ class Recommender:
             "model": {"run": to_tree(self.run), "weights": weights_digest(self.frame)},
             "store": {"path": str(store.path.resolve()), "manifest": store.manifest},
             "at": at,
-            "wanted": {name: getattr(wanted, name) for name in ("k", "exclude_seen", "candidates", "by", "pool")},
-            "index": None if wanted.index is None else type(wanted.index).__name__,
+            "wanted": {one.name: getattr(wanted, one.name) for one in fields(wanted) if one.name != "index"},
+            "index": None if wanted.index is None else repr(getattr(wanted.index, "kind", type(wanted.index).__name__)),
         }
         return answer_batch(Path(users), Path(out), ask, question, at_once=at_once, progress=progress)
 
@@ -244,11 +243,9 @@ class Recommender:
 
         Raises: UnsupportedError with the service's own sentence if it does not start.
         """
-        bundle, own = self._folder, None
-        if bundle is None:
-            own = Path(mkdtemp(prefix="hpgr-bundle-"))
-            bundle = self.save(own / "bundle")
-        return LocalService(bundle, port=port, state=state, store=None if store is None else store.path, own=own)
+        self._ready()
+        bundle = self._folder or self.save
+        return LocalService(bundle, port=port, state=state, store=None if store is None else store.path)
 
     @classmethod
     def load(cls, folder: str | Path) -> Recommender:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpgr.cli.output import emit, remark, show, table
-from hpgr.core.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,16 +60,9 @@ def explanation_table(frame: pl.DataFrame) -> Any:
 
 
 def tell_batch(done: BatchAnswer, *, json: bool) -> None:
-    """What a batch has left on the disk.
-
-    Raises: DataError if no user is known.
-    """
+    """What a batch has left on the disk."""
     if done.unknown_users:
         remark(f"{done.unknown_users:,} users are not known to the store")
-    if not done.rows:
-        raise DataError(
-            f"recommendations (0, in {done.out}) must be at least one; no user is known, or nothing is left"
-        )
     if json:
         emit(asdict(done))
     else:

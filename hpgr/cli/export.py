@@ -34,6 +34,7 @@ def export(
     store: Annotated[
         Path | None, typer.Option("--store", metavar="STORE", help="By default where it was at training.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -56,7 +57,7 @@ def export(
         num_histories=histories,
     )
     opened = None if store is None else SequenceStore.open(store)
-    signature = Recommender.load(bundle).export(out, how, store=opened)
+    signature = Recommender.load(bundle).export(out, how, store=opened, overwrite=overwrite)
     if json:
         emit(signature)
         return

@@ -81,7 +81,7 @@ def recommend(
 ) -> None:
     """Recommend to known users, to all users of a file, or for any history.
 
-    Ids that nobody knows are named on standard error and the rest is answered; exit code 1 if nothing is.
+    Ids that nobody knows are named on standard error (counted, of a file) and the rest is answered; exit code 1 if nothing is.
 
     Example: hpgr recommend bundle --user 42 -k 10 --explain
     """
@@ -95,6 +95,8 @@ def recommend(
         raise ConfigError(f"batch ({batch}) must be given with --out, and without --explain")
     if batch is None and out is not None and out.suffix not in (".parquet", ".csv"):
         raise ConfigError(f"out ({out}) must end in .parquet or .csv")
+    if batch is not None and out is not None and out.suffix in _TABLES and out.suffix != ".parquet":
+        raise ConfigError(f"out ({out}) must end in .parquet or be a folder")
     wanted = Wanted(
         k=k,
         exclude_seen=exclude_seen,

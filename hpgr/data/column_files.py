@@ -12,6 +12,7 @@ import numpy as np
 
 from hpgr.core.errors import DataError
 from hpgr.core.units import human_bytes
+from hpgr.data.files import sha256
 
 MANIFEST = "manifest.json"
 _BLOCK = 1 << 20
@@ -48,7 +49,7 @@ class ColumnWriter:
 
 def file_entry(path: Path) -> dict[str, Any]:
     """What the manifest keeps of a finished file."""
-    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def map_column(folder: Path, file: str, entry: dict[str, Any]) -> np.ndarray:
@@ -102,7 +103,7 @@ def verify_files(folder: Path, manifest: dict[str, Any], *, whole: bool, small: 
             found = f"{path.stat().st_size} bytes instead of {entry['bytes']}"
             raise DataError(f"{file} of {folder} ({found}) must be as it was written; {remedy}")
         if whole or entry["bytes"] <= small:
-            if _sha256(path) != entry["sha256"]:
+            if sha256(path) != entry["sha256"]:
                 raise DataError(f"{file} of {folder} (damaged) must match its checksum; {remedy}")
             hashed += entry["bytes"]
     total = sum(entry["bytes"] for entry in manifest["files"].values())
@@ -113,11 +114,3 @@ def verify_files(folder: Path, manifest: dict[str, Any], *, whole: bool, small: 
 def _checksum(manifest: dict[str, Any]) -> str:
     text = json.dumps(manifest, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
-    with open(path, "rb") as handle:
-        while block := handle.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import polars as pl
 import pytest
 
 from hpgr.answering.answerer import Wanted
 from hpgr.api.batch_answers import answer_batch
 from hpgr.api.recommender import Recommender
-from hpgr.core.errors import ConfigError, DataError
+from hpgr.core.errors import ConfigError, DataError, UnsupportedError
 from hpgr.data.log import EventLog
 from hpgr.data.simulator import Simulator
 from hpgr.data.store import SequenceStore
@@ -76,7 +78,7 @@ def test_a_broken_run_goes_on_where_it_was(made, users, tmp_path):
         "question.json",
     ]
     # What a kill in the middle of writing leaves is no part.
-    (out / ".part-000002.parquet.unfinished").write_bytes(b"PAR1")
+    (out / ".part-000002.parquet.99.part").write_bytes(b"PAR1")
     found = answer_batch(users, out, ask, {"k": 5}, at_once=7)
     assert found.resumed == 2
     assert [len(ids) for ids in seen] == [7, 7, 7, 7, 7, 4]
@@ -92,10 +94,57 @@ def test_a_broken_run_goes_on_where_it_was(made, users, tmp_path):
 
 def test_what_is_asked_is_part_of_the_question(made, users, tmp_path):
     made.recommend_batch(users, tmp_path / "out", wanted=WANTED)
-    for wanted, at in ((Wanted(k=6, exclude_seen=True), None), (WANTED, "2030-01-01")):
+    others = {"k": 6, "exclude_seen": False, "candidates": ["x"], "by": "retrieve", "pool": 100, "variety": 1.0}
+    assert {one.name for one in fields(Wanted)} == {*others, "index"}
+    asked = [(replace(WANTED, **{name: value}), None) for name, value in others.items()]
+    asked += [(replace(WANTED, index=made.index("exact")), None), (WANTED, "2030-01-01")]
+    for wanted, at in asked:
         with pytest.raises(DataError, match="holds the answers to another question"):
             made.recommend_batch(users, tmp_path / "out", wanted=wanted, at=at)
     assert made.recommend_batch(users, tmp_path / "out", wanted=WANTED).resumed == 1
+
+
+def test_a_question_that_cannot_be_answered_claims_nothing(made, users, tmp_path):
+    with pytest.raises(UnsupportedError):
+        made.recommend_batch(users, tmp_path / "out", wanted=replace(WANTED, by="rank"))
+    assert made.recommend_batch(users, tmp_path / "out", wanted=WANTED).resumed == 0
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / ".question.json.99.part").write_text("{")
+    assert made.recommend_batch(users, tmp_path / "killed", wanted=WANTED).rows == 155
+
+
+def test_a_kill_after_all_was_joined_is_tidied_up(made, users, tmp_path, monkeypatch):
+    with monkeypatch.context() as kept:
+        kept.setattr("shutil.rmtree", lambda folder: None)
+        made.recommend_batch(users, tmp_path / "out.parquet", wanted=WANTED)
+    assert (tmp_path / "out.parquet.parts").exists()
+    assert made.recommend_batch(users, tmp_path / "out.parquet", wanted=WANTED).rows == 155
+    assert {path.name for path in tmp_path.iterdir()} == {"users.parquet", "out.parquet"}
+
+
+def test_nobody_known_leaves_nothing(made, tmp_path):
+    file = tmp_path / "strange.parquet"
+    ids = made.store().users.ids
+    pl.DataFrame({"user_id": pl.Series([ids.dtype.to_python()(10**9)], dtype=ids.dtype)}).write_parquet(file)
+    with pytest.raises(
+        DataError, match=r"recommendations \(0 for 1 users of .*\) must be at least one; check that user_id"
+    ):
+        made.recommend_batch(file, tmp_path / "out.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["strange.parquet"]
+
+
+def test_a_damaged_part_is_named(made, users, tmp_path):
+    made.recommend_batch(users, tmp_path / "out", wanted=WANTED)
+    (tmp_path / "out" / "part-000000.parquet").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"part \(.*part-000000.parquet, damaged\) must be as it was written"):
+        made.recommend_batch(users, tmp_path / "out", wanted=WANTED)
+
+
+@pytest.mark.parametrize("ids", [[[1], [2]], [1, None], [1.5, 2.0]])
+def test_ids_are_whole_numbers_or_texts(made, tmp_path, ids):
+    pl.DataFrame({"user_id": ids}).write_parquet(tmp_path / "odd.parquet")
+    with pytest.raises(DataError, match=r"^user_id of batch \(.*\) must be whole numbers or texts without nulls$"):
+        made.recommend_batch(tmp_path / "odd.parquet", tmp_path / "out")
 
 
 def test_wrong_files_get_one_sentence(made, users, tmp_path):

@@ -38,7 +38,7 @@ def test_it_answers_from_the_bundle_and_is_gone_afterwards(bundle):
         client.events([{"user_id": "u", "item_id": known[0], "timestamp": "2026-05-01T12:00:00Z"}])
         assert client.state("u")["events"] == 1
         port = int(service.url.rsplit(":", 1)[1])
-        state = Path(service._end.peek()[2][1][0])
+        state = Path(service._end.peek()[2][1])
         assert state.exists()
     assert not service.running
     assert "stopped" in repr(service)
@@ -58,11 +58,27 @@ def test_what_does_not_start_is_told_in_its_own_sentence(bundle, tmp_path):
         LocalService(bundle, port=70000)
 
 
+def test_a_port_that_is_taken_is_refused(bundle):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"^port \({port}, .*\) must be free; 0 takes one that is$"):
+            LocalService(bundle, port=port)
+
+
+def test_a_model_that_is_not_trained_leaves_nothing_behind(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ConfigError):
+        Recommender("popularity").serve()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_that_is_not_on_disk_is_served_from_a_copy_that_goes(bundle):
     made = Recommender.load(bundle)
     made._folder = None
     service = made.serve()
-    copy = service._end.peek()[2][1][1]
+    copy = service._end.peek()[2][1] / "bundle"
     with service.client() as client:
         assert client.ready()["model"] == "popularity"
     assert copy.exists()

@@ -22,7 +22,7 @@ def shell(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_there_are_thirteen_commands():
+def test_there_are_fourteen_commands():
     assert len(set(NAMES)) == 14
 
 
