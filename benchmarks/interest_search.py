@@ -1,6 +1,6 @@
 """What several vectors a user cost in exact search, beside one vector, for few users and for many.
 
-    python benchmarks/interest_search.py --write
+    python benchmarks/interest_search.py --threads 1 --write
 
 Float32, dimension 64, the best 100. *one* asks with one vector a user, *four* with four, *four apart* searches four times and
 merges, as one does without an index that knows of several; *request* is a whole answer of ComiRec to histories of 50 events.
@@ -11,16 +11,10 @@ scores.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import statistics
-import subprocess
-import time
 from collections.abc import Callable
-from datetime import datetime, timezone
-from pathlib import Path
 
 import torch
+from measured import Ratio, in_turn, keep, milliseconds, ratio
 from torch import Tensor
 
 from hpgr.core.batch import History
@@ -29,7 +23,15 @@ from hpgr.retrieval.exact import ExactIndex, top_k
 
 CASES = ((100_000, 1), (1_000_000, 1), (1_000_000, 4), (100_000, 16), (100_000, 64))
 DIM, VECTORS, BEST = 64, 4, 100
-RESULTS = Path(__file__).parent / "results"
+HEADER = (
+    "# Several vectors a user in exact search",
+    "",
+    f"The best {BEST}, dimension {DIM}, float32; milliseconds a batch, median (min–max) of runs that take turns; *four apart* is a",
+    "search for each vector, and a merge; *request* an answer to histories of 50 events.",
+    "",
+    "| items | users at once | path | search | it ÷ one |",
+    "|---|---|---|---|---|",
+)
 
 
 def vectors(*shape: int, seed: int) -> Tensor:
@@ -73,40 +75,24 @@ def requests(items: int, users: int) -> dict[str, Callable[[], object]]:
 
 
 @torch.no_grad()
-def lines_of(items: int, users: int, runs: int) -> list[str]:
-    """The measurements of one catalogue and batch as lines of a Markdown table."""
+def compared(items: int, users: int, runs: int) -> tuple[list[str], dict[str, Ratio]]:
+    """One catalogue and batch: lines of the table, and one vector's time over that of several."""
     table, query = vectors(items, seed=0), vectors(users, VECTORS, seed=1)
     index = ExactIndex(table)
     check(index, table, query)
-    paths: dict[str, Callable[[], object]] = {
+    jobs: dict[str, Callable[[], object]] = {
         "one": lambda: index.search(query[:, 0], BEST),
         "four": lambda: index.search(query, BEST),
         "four apart": lambda: apart(index, query),
     } | requests(items, users)
-    found: dict[str, list[float]] = {name: [] for name in paths}
-    for run in range(runs + 1):
-        for name, path in paths.items():
-            start = time.perf_counter()
-            path()
-            if run:
-                found[name].append(1000 * (time.perf_counter() - start))
-    one = {name: statistics.median(found["request, one" if name.startswith("request") else "one"]) for name in paths}
-    return [
-        f"| {items:,} | {users} | {name} | {statistics.median(ms):.1f} ({min(ms):.1f}–{max(ms):.1f}) | "
-        f"{statistics.median(ms) / one[name]:.2f} |"
-        for name, ms in found.items()
-    ]
-
-
-def header() -> str:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    return (
-        f"# Several vectors a user in exact search\n\nCommit {commit or 'unknown'}; {platform.machine()}, "
-        f"{torch.get_num_threads()} threads; torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, float32.\n"
-        f"`benchmarks/interest_search.py`; the best {BEST}, dimension {DIM}; milliseconds a batch, median (min–max) of runs that "
-        "take turns; *four apart* is a search for each vector, and a merge; *request* an answer to histories of 50 events.\n\n"
-        "| items | users at once | path | search | it ÷ one |\n|---|---|---|---|---|"
-    )
+    seconds = in_turn(jobs, runs)
+    lines, ratios = [], {}
+    for name, own in seconds.items():
+        one = seconds["request, one" if name.startswith("request") else "one"]
+        lines.append(f"| {items:,} | {users} | {name} | {milliseconds(own)} | {ratio(own, one).median:.2f} |")
+        if own is not one:
+            ratios[f"{name}, {items:,} items, {users} users"] = ratio(one, own)
+    return lines, ratios
 
 
 def main() -> None:
@@ -114,19 +100,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--write", action="store_true", help="keep the result in benchmarks/results/")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    lines = [header()]
-    print(lines[0], flush=True)
-    for items, users in CASES:
-        more = lines_of(items, users, arguments.runs)
-        print("\n".join(more), flush=True)
-        lines += more
-    now = datetime.now(timezone.utc)
-    path = RESULTS / f"interest_search_{platform.machine()}-{len(os.sched_getaffinity(0))}cores_{now:%Y%m}.md"
-    if arguments.write:
-        path.write_text("\n".join(lines) + "\n")
-        print(path)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    page, ratios = list(HEADER), {}
+    for case in CASES:
+        lines, more = compared(*case, asked.runs)
+        print("\n".join(lines), flush=True)
+        page += lines
+        ratios |= more
+    if asked.write:
+        command = f"python benchmarks/interest_search.py --threads {asked.threads} --write"
+        print(keep("interest_search", page, ratios, command=command, settings={"runs": asked.runs}))
 
 
 if __name__ == "__main__":

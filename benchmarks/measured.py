@@ -80,6 +80,11 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{middle} ({least}–{most})"
 
 
+def milliseconds(seconds: Sequence[float]) -> str:
+    """``median (min–max)`` of times."""
+    return spread([1e3 * second for second in seconds], 1)
+
+
 def must_agree(what: str, got: Tensor, want: Tensor, *, rtol: float = 1e-4, atol: float = 1e-5) -> None:
     """Stop the script where ``got`` is not the reference's ``want``: no speed of a wrong answer is printed."""
     if got.shape != want.shape or not torch.allclose(got.double(), want.double(), rtol=rtol, atol=atol):

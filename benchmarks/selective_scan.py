@@ -10,23 +10,25 @@ that a ratio compares runs of one minute. No speed is printed where outputs or g
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import statistics
-import subprocess
-import time
 from collections.abc import Callable
-from datetime import datetime, timezone
-from pathlib import Path
 
 import torch
+from measured import Ratio, in_turn, keep, milliseconds, ratio
 from torch import Tensor
 
 from hpgr.core.jagged import offsets_of
 from hpgr.ops.selective_scan import selective_scan
 
 CASES = ((256, 1, 128, 16), (1024, 1, 128, 16), (1024, 1, 128, 32), (1024, 4, 128, 16), (50, 64, 128, 32))
-RESULTS = Path(__file__).parent / "results"
+HEADER = (
+    "# Selective scan on a CPU",
+    "",
+    "Float32; forward and backward, milliseconds, median (min–max) of runs that take turns; *reference* is the package's",
+    "definition, event by event; *loop* the same with all rows at a step and everything that does not need the state outside.",
+    "",
+    "| L | rows | channels | numbers a channel | path | forward + backward | it ÷ ours |",
+    "|---|---|---|---|---|---|---|",
+)
 Case = tuple[list[Tensor], Tensor]
 
 
@@ -77,42 +79,22 @@ def check(case: Case, rows: int) -> None:
                 raise SystemExit(f"outputs and gradients of {name} must be those of the reference")
 
 
-def timed(case: Case, rows: int, runs: int) -> dict[str, list[float]]:
-    """Milliseconds of forward and backward, by path."""
-    leaves, upstream = case
-    found: dict[str, list[float]] = {name: [] for name in PATHS}
-    for run in range(runs + 1):
-        for name, path in PATHS.items():
-            start = time.perf_counter()
-            torch.autograd.grad(path(leaves, rows), leaves, upstream)
-            if run:
-                found[name].append(1000 * (time.perf_counter() - start))
-    return found
-
-
-def lines_of(shape: tuple[int, int, int, int], runs: int) -> list[str]:
-    """The measurements of one shape as lines of a Markdown table."""
-    case = case_of(*shape)
+def compared(shape: tuple[int, int, int, int], runs: int) -> tuple[list[str], dict[str, Ratio]]:
+    """One shape: lines of the table, and each path's time over ours."""
+    case = leaves, upstream = case_of(*shape)
     check(case, shape[1])
-    found = timed(case, shape[1], runs)
-    ours = statistics.median(found["ours"])
-    return [
-        f"| {' | '.join(map(str, shape))} | {name} | {statistics.median(ms):.1f} ({min(ms):.1f}–{max(ms):.1f}) | "
-        f"{statistics.median(ms) / ours:.1f} |"
-        for name, ms in found.items()
-    ]
-
-
-def header() -> str:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    return (
-        f"# Selective scan on a CPU\n\nCommit {commit or 'unknown'}; {platform.machine()}, {torch.get_num_threads()} threads; "
-        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, float32.\n"
-        "`benchmarks/selective_scan.py`; forward and backward, milliseconds, median (min–max) of runs that take turns; "
-        "*reference* is the package's definition, event by event; *loop* the same with all rows at a step and everything that "
-        "does not need the state outside.\n\n"
-        "| L | rows | channels | numbers a channel | path | forward + backward | it ÷ ours |\n|---|---|---|---|---|---|---|"
-    )
+    jobs = {
+        name: lambda path=path: torch.autograd.grad(path(leaves, shape[1]), leaves, upstream)
+        for name, path in PATHS.items()
+    }
+    seconds = in_turn(jobs, runs)
+    where, lines, ratios = " | ".join(map(str, shape)), [], {}
+    for name, own in seconds.items():
+        found = ratio(own, seconds["ours"])
+        lines.append(f"| {where} | {name} | {milliseconds(own)} | {found.median:.1f} |")
+        if name != "ours":
+            ratios[f"{name}, L={shape[0]} rows={shape[1]} channels={shape[2]} numbers={shape[3]}"] = found
+    return lines, ratios
 
 
 def main() -> None:
@@ -120,19 +102,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--write", action="store_true", help="keep the result in benchmarks/results/")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    lines = [header()]
-    print(lines[0], flush=True)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    page, ratios = list(HEADER), {}
     for shape in CASES:
-        more = lines_of(shape, arguments.runs)
-        print("\n".join(more), flush=True)
-        lines += more
-    now = datetime.now(timezone.utc)
-    path = RESULTS / f"selective_scan_{platform.machine()}-{len(os.sched_getaffinity(0))}cores_{now:%Y%m}.md"
-    if arguments.write:
-        path.write_text("\n".join(lines) + "\n")
-        print(path)
+        lines, more = compared(shape, asked.runs)
+        print("\n".join(lines), flush=True)
+        page += lines
+        ratios |= more
+    if asked.write:
+        command = f"python benchmarks/selective_scan.py --threads {asked.threads} --write"
+        print(keep("selective_scan", page, ratios, command=command, settings={"runs": asked.runs}))
 
 
 if __name__ == "__main__":

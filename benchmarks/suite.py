@@ -22,7 +22,7 @@ JOBS = {
     "attention": ["attention.py", "--runs", "5", "--write"],
     "selective_scan": ["selective_scan.py", "--runs", "3", "--write"],
     "catalogue": ["catalogue.py", "--parts", "softmax", "--write"],
-    "interest_search": ["interest_search.py", "--runs", "3", "--write"],
+    "interest_search": ["interest_search.py", "--threads", "1", "--runs", "3", "--write"],
     "latency": ["latency.py"],
     "cost_curves": ["cost_curves.py", "--candidates", "50", "--longest-dense", "8192"],
     "store_building": ["store_building.py", "--events", "500000", "--runs", "1"],
