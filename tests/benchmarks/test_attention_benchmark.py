@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from importlib import import_module
 from types import ModuleType
 
 import pytest
 
-_FILE = Path(__file__).parents[2] / "benchmarks" / "attention.py"
-
 
 @pytest.fixture
 def bench(monkeypatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("attention_benchmark", _FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = import_module("attention")
     monkeypatch.setattr(module, "EVENTS", 96)
     monkeypatch.setattr(module, "LONGEST_PLAIN", 96)
     return module

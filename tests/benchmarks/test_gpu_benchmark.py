@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
+from importlib import import_module
 from types import ModuleType
 
 import pytest
 import torch
 
-_FILE = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
-
 
 @pytest.fixture
 def gpu(monkeypatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_benchmark", _FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up while it is loaded.
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
+    module = import_module("gpu")
     monkeypatch.setattr(module, "CUDA", False)
     monkeypatch.setattr(module, "DEVICE", torch.device("cpu"))
     return module

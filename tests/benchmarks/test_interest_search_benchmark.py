@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from importlib import import_module
 from types import ModuleType
 
 import pytest
 
-_FILE = Path(__file__).parents[2] / "benchmarks" / "interest_search.py"
-
 
 @pytest.fixture
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("interest_search_benchmark", _FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_module("interest_search")
 
 
 def test_lines_of_a_small_catalogue(bench):
-    lines = bench.lines_of(300, 2, runs=1)
+    lines, ratios = bench.compared(300, 2, runs=1)
     assert [line.split("|")[3].strip() for line in lines] == [
         "one",
         "four",
@@ -31,6 +23,7 @@ def test_lines_of_a_small_catalogue(bench):
         "request, four",
     ]
     assert lines[0].endswith("| 1.00 |")
+    assert list(ratios) == [f"{name}, 300 items, 2 users" for name in ("four", "four apart", "request, four")]
 
 
 def test_no_speed_where_the_search_is_not_exact(bench, monkeypatch):
@@ -41,4 +34,4 @@ def test_no_speed_where_the_search_is_not_exact(bench, monkeypatch):
 
     monkeypatch.setattr(bench.ExactIndex, "search", first_vector_alone)
     with pytest.raises(SystemExit, match="must be the best of all scores; it is not"):
-        bench.lines_of(300, 2, runs=1)
+        bench.compared(300, 2, runs=1)

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
-import sys
-from pathlib import Path
-from types import ModuleType
+from importlib import import_module
 
 import pytest
 import torch
 
-_FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
-def loaded(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, _FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up while it is loaded.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-measured, compare = loaded("measured"), loaded("compare")
+measured, compare = import_module("measured"), import_module("compare")
 
 
 def ratio_of(median: float) -> dict[str, float]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -15,19 +13,10 @@ import pytest
 from hpgr.data.planted import PlantedShape
 from hpgr.training.settings import StageSettings
 
-_FILE = Path(__file__).parents[2] / "benchmarks" / "planted.py"
-
 
 @pytest.fixture(scope="module")
 def planted() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("planted_benchmark", _FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up while it is loaded.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return import_module("planted")
 
 
 @pytest.fixture

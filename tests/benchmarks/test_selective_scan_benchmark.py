@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from importlib import import_module
 from types import ModuleType
 
 import pytest
 
-_FILE = Path(__file__).parents[2] / "benchmarks" / "selective_scan.py"
-
 
 @pytest.fixture
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("selective_scan_benchmark", _FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_module("selective_scan")
 
 
 @pytest.mark.parametrize("path", ["ours", "loop"])
@@ -32,4 +24,6 @@ def test_what_disagrees_is_refused(bench, monkeypatch, path):
 
 
 def test_every_path_is_timed(bench):
-    assert len(bench.lines_of((16, 2, 8, 4), 1)) == len(bench.PATHS) == 3
+    lines, ratios = bench.compared((16, 2, 8, 4), 1)
+    assert len(lines) == len(bench.PATHS) == 3
+    assert [name.partition(",")[0] for name in ratios] == ["reference", "loop"]
