@@ -38,24 +38,19 @@ SWITCHES = {
 }
 
 
-def _recipe_of(data: DataSet) -> Run:
-    (recipe,) = (r for r in (recipes()[log]() for log in LOGS) if r.folder == data.folder)
-    return next(run for run in recipe.entries if run.name == "hpgr")
-
-
 def _switched(changes: tuple[str, ...]) -> Callable[[DataSet], Run]:
-    return lambda data: overridden(_recipe_of(data), changes)
+    return lambda data: overridden(data.entry("hpgr"), changes)
 
 
 def _sparse_rows(data: DataSet) -> Run:
-    run = _recipe_of(data)
+    run = data.entry("hpgr")
     ranker = run.model.ranker
     encoder = replace(ranker.encoder, rows=SessionRows())
     return replace(run, model=replace(run.model, ranker=replace(ranker, encoder=encoder)))
 
 
 def _from_scratch(data: DataSet) -> Run:
-    run = _recipe_of(data)
+    run = data.entry("hpgr")
     return replace(run, model=run.model.ranker)
 
 

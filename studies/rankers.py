@@ -11,7 +11,6 @@ from hpgr.api.study import DataSet, Study, Tuning
 from hpgr.frames.two_stage import TwoStageRecommender
 from hpgr.recipes import recipes
 from hpgr.recipes.entries import COUNTING
-from hpgr.training.run import Run
 
 LOGS = (
     "ebnerd_impressions",
@@ -19,6 +18,7 @@ LOGS = (
     "kuairand_clicks",
     "trivago_clickouts",
     "online_retail_sampled",
+    "online_retail_popular",
     "simulated_long",
 )
 
@@ -26,11 +26,6 @@ LOGS = (
 def _data(name: str) -> DataSet:
     # The requests of KuaiRand mostly hold one video: the few users with clicks and skips make GAUC noise.
     return DataSet.of(recipes()[name](), metric="AUC" if name == "kuairand_clicks" else None)
-
-
-def _entry(name: str, data: DataSet) -> Run:
-    (recipe,) = (r for r in (recipes()[log]() for log in LOGS) if r.folder == data.folder)
-    return next(run for run in recipe.entries if run.name == name)
 
 
 def rankers() -> Study:
@@ -48,7 +43,7 @@ def rankers() -> Study:
     return Study(
         summary="Ranking what was shown: HPGR, its controls, HSTU, MTGR, boosted trees, counting",
         data={name: _data(name) for name in LOGS},
-        models={name: lambda data, name=name: _entry(name, data) for name in names},
+        models={name: lambda data, name=name: data.entry(name) for name in names},
         seeds=(1, 2, 3, 4, 5),
         tuning=Tuning(trials=4, spaces=spaces, sampler="random"),
     )

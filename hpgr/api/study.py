@@ -50,7 +50,8 @@ class Compared(Protocol):
 class DataSet:
     """What is asked of which log. ``source``, ``folder`` and ``view``: as in a recipe; or ``build``, which writes a store
     to the path that it is given. ``limit``: questions asked at most, spread evenly; None: all. ``exclude_seen``: what is in
-    a user's history is not recommended. ``metric``: what trials on it are judged by, in place of the tuning's."""
+    a user's history is not recommended. ``metric``: what trials on it are judged by, in place of the tuning's. ``entries``:
+    runs that a recipe has for it, for the functions of models to take theirs from."""
 
     question: Question
     split: SplitRule = field(default_factory=GlobalTime)
@@ -61,6 +62,7 @@ class DataSet:
     limit: int | None = None
     exclude_seen: bool = False
     metric: str | None = None
+    entries: tuple[Run, ...] = ()
 
     @classmethod
     def of(cls, recipe: Compared, *, question: Question | None = None, metric: str | None = None) -> DataSet:
@@ -74,7 +76,18 @@ class DataSet:
             limit=recipe.limit,
             exclude_seen=recipe.exclude_seen,
             metric=metric,
+            entries=recipe.entries,
         )
+
+    def entry(self, name: str) -> Run:
+        """The run of that name.
+
+        Raises: UnknownNameError where the recipe has none.
+        """
+        for run in self.entries:
+            if run.name == name:
+                return run
+        raise UnknownNameError.of("entry", name, [run.name for run in self.entries])
 
     def measure(self, part: Part = "test") -> Measure:
         """How the data set is asked."""

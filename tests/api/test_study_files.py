@@ -11,6 +11,7 @@ from hpgr.api.study import DataSet, Study, study_of
 from hpgr.api.studying import check, run_of
 from hpgr.core.config import from_tree, to_tree
 from hpgr.core.errors import ConfigError, UnknownNameError
+from hpgr.recipes import recipes
 
 FILES = sorted((Path(hpgr.__file__).parents[1] / "studies").glob("*.py"))
 
@@ -58,3 +59,13 @@ def test_factors_name_models_of_the_study():
         Study(data=data, models=models, factors={"Loss": ("base", "othr")})
     with pytest.raises(ConfigError, match=r"models of factor Loss \(base\) must be at least 2"):
         Study(data=data, models=models, factors={"Loss": ("base",)})
+
+
+def test_a_data_set_of_a_recipe_has_its_runs():
+    """Two recipes on one log are told apart by the runs that they have for it."""
+    uniform, drawn = (DataSet.of(recipes()[name]()) for name in ("online_retail_sampled", "online_retail_popular"))
+    assert uniform.entry("mtgr").candidates.negatives.name == "sampled[uniform 20]"
+    assert drawn.entry("mtgr").candidates.negatives.name == "sampled[popularity 20]"
+    assert {run.name for run in drawn.entries} == {run.name for run in uniform.entries}
+    with pytest.raises(UnknownNameError, match="no entry is named 'mtgrr'; did you mean mtgr"):
+        uniform.entry("mtgrr")
