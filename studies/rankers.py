@@ -1,4 +1,4 @@
-"""HPGR, its controls and the systems it must beat, ranking five public logs and a simulated one: four settings each, five seeds.
+"""HPGR, its controls and the systems it must beat, ranking six public logs and a simulated one: four settings each, five seeds.
 
     hpgr study studies/rankers.py --data FOLDER --out runs/rankers --only kuairand_clicks --only mtgr
 
@@ -19,6 +19,7 @@ LOGS = (
     "trivago_clickouts",
     "online_retail_sampled",
     "online_retail_popular",
+    "beauty_sampled",
     "simulated_long",
 )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
-from hpgr.data.split_rules import SplitRule
+from hpgr.data.negatives import SampledNegatives
+from hpgr.data.requests import SampledRequests
+from hpgr.data.split_rules import GlobalTime, SplitRule
 from hpgr.data.windows import TrainWindows
-from hpgr.frames.ranking import RankingRecommender
+from hpgr.frames.ranking import FEATURES, RankingRecommender
 from hpgr.frames.two_stage import TwoStageRecommender
 from hpgr.models.ease import ease
 from hpgr.models.hpgr import hpgr, hpgr_paper
@@ -47,6 +49,20 @@ def runs(
     return tuple(
         Run(name=name, model=model, split=split, windows=windows, candidates=candidates, stages=stages)
         for name, model in models.items()
+    )
+
+
+def among_sampled(max_len: int, sampler: Literal["uniform", "popularity"] = "uniform") -> tuple[Run, ...]:
+    """Rankers and counting, asked which of 21 items was chosen, 20 of them sampled, after a border in time."""
+    return runs(
+        rankers(FEATURES) | COUNTING,
+        split=GlobalTime(max_targets_per_user=5),
+        max_len=max_len,
+        candidates=SampledRequests.Config(
+            negatives=SampledNegatives(negatives=20, sampler=sampler), positives_per_user=3, batch_tokens=4096
+        ),
+        retrieve=StageSettings(epochs=8, lr=3e-3),
+        rank=StageSettings(epochs=3, limit_batches=80),
     )
 
 
