@@ -12,6 +12,8 @@ from hpgr.objectives.losses.softmax_blocks import BlockedCost
 
 # Scores that may stand in memory together as whole rows; beyond, rows are cut as well.
 _WHOLE = 2**25
+# A share below this is too small for its logarithm to be taken from it.
+_FAINT = 1e-30
 
 
 def softmax_loss(
@@ -56,18 +58,24 @@ class _Cost(torch.autograd.Function):
             if any(ctx.needs_input_grad):
                 ups = [x.new_zeros(x.shape, dtype=exact) for x in (states, table, table[:, 0])]
             total = states.new_zeros((), dtype=exact)
+            # Written again for every part: large blocks that come and go are paid for page by page.
+            rows = states.new_empty(min(chunk, states.shape[0]), table.shape[0])
+            shares = torch.empty_like(rows, dtype=exact)
             for start in range(0, states.shape[0], chunk):
                 part = slice(start, start + chunk)
-                logits_NV = (states[part] @ table.T).to(exact)
+                state_ND, asked_N1 = states[part], target_N[part, None]
+                logits_NV = torch.mm(state_ND, table.T, out=rows[: len(state_ND)]).to(exact)
                 if bias_V is not None:
                     logits_NV += bias_V
-                share_NV = torch.softmax(logits_NV, 1)
-                top_N1, at_N1 = logits_NV.max(1, keepdim=True)
-                log_sum_N1 = top_N1 - share_NV.gather(1, at_N1).log()
-                total += (log_sum_N1 - logits_NV.gather(1, target_N[part, None])).sum()
+                share_NV = torch.softmax(logits_NV, 1, out=shares[: len(state_ND)])
+                total += _cost_of(logits_NV, share_NV, asked_N1)
                 if ups:
-                    ups[0][part] = share_NV.to(cast) @ table
-                    ups[1] += share_NV.to(cast).T @ states[part]
+                    weight_NV = share_NV.to(cast)
+                    ups[0][part] = weight_NV @ table
+                    if cast == exact:
+                        ups[1].addmm_(weight_NV.T, state_ND)
+                    else:
+                        ups[1] += weight_NV.T @ state_ND
                     if bias_V is not None:
                         ups[2] += share_NV.sum(0)
             if ups:
@@ -83,3 +91,14 @@ class _Cost(torch.autograd.Function):
             None if dtype is None else (part * up[0]).to(dtype) for part, dtype in zip(ctx.saved_tensors, ctx.dtypes)
         )
         return states, None, table, bias, None
+
+
+def _cost_of(logits_NV: Tensor, share_NV: Tensor, asked_N1: Tensor) -> Tensor:
+    """The sum of ``-log`` of the targets' shares; from the logits where a share is too small to tell."""
+    own_N1 = share_NV.gather(1, asked_N1)
+    faint_N = (own_N1 < _FAINT)[:, 0]
+    if not faint_N.any():
+        return -own_N1.log().sum()
+    far_FV = logits_NV[faint_N]
+    far = torch.logsumexp(far_FV, 1, keepdim=True) - far_FV.gather(1, asked_N1[faint_N])
+    return far.sum() - own_N1[~faint_N].log().sum()
