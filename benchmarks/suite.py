@@ -21,6 +21,7 @@ JOBS = {
     "loading": ["loading.py", "--short", "--write"],
     "attention": ["attention.py", "--runs", "5", "--write"],
     "selective_scan": ["selective_scan.py", "--runs", "3", "--write"],
+    "reasoning": ["reasoning.py", "--threads", "1", "--runs", "5", "--write"],
     "catalogue": ["catalogue.py", "--parts", "softmax", "--write"],
     "interest_search": ["interest_search.py", "--threads", "1", "--runs", "3", "--write"],
     "latency": ["latency.py"],

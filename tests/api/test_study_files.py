@@ -17,7 +17,7 @@ FILES = sorted((Path(hpgr.__file__).parents[1] / "studies").glob("*.py"))
 
 
 def test_how_many_there_are():
-    assert len(FILES) == 12, FILES
+    assert len(FILES) == 13, FILES
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -1,0 +1,38 @@
+"""Amazon Beauty as S3-Rec prepared it, leave-one-out: what steps of reasoning add to a Transformer. Tang et al., 2025, arXiv:2503.22675.
+
+The article asks other data by absolute time, and its evaluator keeps what was seen. Items that were seen are left out here, so that the
+rows stand beside those of the other recipes on Beauty; no published figure goes with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hpgr.models.rearec import rearec, rearec_ensemble
+from hpgr.objectives.next_item import NextItem
+from hpgr.recipes import RECIPES, Recipe
+from hpgr.recipes.leave_one_out import COUNTS, left_out
+from hpgr.training.settings import StageSettings
+
+_LEN = 50
+
+
+@RECIPES.register("beauty_rearec")
+def beauty_rearec() -> Recipe:
+    """The backbone alone, progressive learning with one step and with two, and the mean of two steps."""
+    settings = StageSettings(epochs=40, lr=1e-3, patience=5, clip=None)
+    whole = rearec(dropout=0.5)
+    models = {
+        "backbone": replace(whole, encoder=whole.encoder.encoder, objective=NextItem.Config()),
+        "rearec, one step": rearec(dropout=0.5, steps=1),
+        "rearec": whole,
+        "rearec-ensemble": rearec_ensemble(dropout=0.5),
+    }
+    return Recipe(
+        summary="reviews of beauty products (five-core), leave-one-out: steps of reasoning",
+        source="amazon_beauty",
+        folder="amazon-beauty",
+        question="retrieve",
+        exclude_seen=True,
+        entries=(*left_out(COUNTS, max_len=_LEN), *left_out(models, settings, max_len=_LEN)),
+    )
