@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from measured import Ratio, keep, ratio
 from torch import Tensor
 
 from hpgr.core.jagged import offsets_of
@@ -34,7 +32,6 @@ from hpgr.ops.attention import MaskRule, attention
 HEADS, WIDTH, EVENTS, NORMALISER = 2, 32, 2048, 2048.0
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
 LONGEST_PLAIN = 4096
-RESULTS = Path(__file__).parent / "results"
 Case = tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]
 
 
@@ -153,8 +150,8 @@ def _peak_kib() -> int:
     return int(status.split("VmHWM:")[1].split()[0])
 
 
-def lines_of(length: int, runs: int) -> list[str]:
-    """The measurements of one length as lines of a Markdown table."""
+def lines_of(length: int, runs: int) -> tuple[list[str], dict[str, Ratio]]:
+    """The measurements of one length as lines of a Markdown table, and ours beside the others."""
     check(length)
     seconds, lines = timed(length, runs), []
     middle = {key: statistics.median(values) for key, values in seconds.items()}
@@ -168,15 +165,17 @@ def lines_of(length: int, runs: int) -> list[str]:
         memory = human_bytes(peak_beyond_inputs(name, length))
         shape = f"{length} | {rows_of(length)}"
         lines.append(f"| {shape} | {name} | {' | '.join(cells)} | {beside_plain} | {beside_fused} | {memory} |")
-    return lines
+    ratios = {f"fused / ours, forward, L={length}": ratio(seconds["fused", "forward"], seconds["ours", "forward"])}
+    for name in ("ours", "ours, biased"):
+        if ("plain", "both") in seconds:
+            ratios[f"plain / {name}, both passes, L={length}"] = ratio(seconds["plain", "both"], seconds[name, "both"])
+    return lines, ratios
 
 
 def header() -> str:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     return (
-        f"# Attention on a CPU\n\nCommit {commit or 'unknown'}; {platform.machine()}, {torch.get_num_threads()} threads; "
-        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, float32, {HEADS} heads of {WIDTH}, causal.\n"
-        "`benchmarks/attention.py`; milliseconds, median (min–max) of runs that take turns; *plain* is the expression "
+        f"# Attention on a CPU\n\n{torch.backends.cpu.get_cpu_capability()}, float32, {HEADS} heads of {WIDTH}, causal.\n"
+        "Milliseconds, median (min–max) of runs that take turns; *plain* is the expression "
         "with all pairs in memory, *fused* is torch's causal softmax, *biased* has tables of 512 places and 129 time "
         "buckets with their gradients.\n\n"
         "| L | rows | path | forward | forward + backward | plain ÷ it, both passes | fused ÷ it, forward | "
@@ -194,17 +193,16 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(child(arguments.child[0], int(arguments.child[1]))))
         return
-    lines = [header()]
+    lines, ratios = [header()], dict[str, Ratio]()
     print(lines[0], flush=True)
     for length in arguments.lengths:
-        more = lines_of(length, arguments.runs)
+        more, found = lines_of(length, arguments.runs)
         print("\n".join(more), flush=True)
         lines += more
-    now = datetime.now(timezone.utc)
-    path = RESULTS / f"attention_{platform.machine()}-{len(os.sched_getaffinity(0))}cores_{now:%Y%m}.md"
+        ratios |= found
     if arguments.write:
-        path.write_text("\n".join(lines) + "\n")
-        print(path)
+        command = f"python benchmarks/attention.py --runs {arguments.runs} --write"
+        print(keep("attention", lines, ratios, command=command, settings={"runs": arguments.runs, "events": EVENTS}))
 
 
 if __name__ == "__main__":

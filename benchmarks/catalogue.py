@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -19,11 +17,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
+from measured import RESULTS, Ratio, keep, machine, newest, ratio
 from torch import Tensor
 
 from hpgr.core.batch import History
@@ -36,9 +34,9 @@ from hpgr.retrieval.faiss_index import FaissIndex, Flat, Hnsw, IvfPq
 from hpgr.training.settings import StageSettings
 from hpgr.training.stages import fit_stage
 
-RESULTS = Path(__file__).parent / "results"
 DIM, RUNS = 64, 3
 Found = dict[str, Any]
+Section = tuple[list[str], dict[str, Ratio]]
 
 
 def peak() -> int:
@@ -195,12 +193,12 @@ def child(name: str, **options: Any) -> Found:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def softmax_section(arguments: argparse.Namespace) -> list[str]:
+def softmax_section(arguments: argparse.Namespace) -> Section:
     shape = {"items": arguments.items, "queries": arguments.predictions}
     ours, plain = (child("softmax_memory", **shape, plain=plain)["bytes"] for plain in (False, True))
     clock = child("softmax_time", **shape)
-    ratio = statistics.median(b / a for a, b in zip(clock["ours"], clock["plain"]))
-    return [
+    faster, smaller = ratio(clock["plain"], clock["ours"]), plain / ours
+    lines = [
         f"{shape['queries']} predictions, {shape['items']:,} items, float32; value and gradients of states and table. Memory is "
         f"what is added to them, the gradient of the table ({human_bytes(4 * DIM * shape['items'])}) included.",
         "",
@@ -208,13 +206,15 @@ def softmax_section(arguments: argparse.Namespace) -> list[str]:
         "|---|---|---|",
         f"| `F.cross_entropy(states @ table.T, target)` | {told(clock['plain'])} | {human_bytes(plain)} |",
         f"| `softmax_loss` | {told(clock['ours'])} | {human_bytes(ours)} |",
-        f"| ratio | {ratio:.2f} | {plain / ours:.1f} |",
+        f"| ratio | {faster.median:.2f} | {smaller:.1f} |",
     ]
+    where = f"softmax, {shape['items']:,} items"
+    return lines, {f"{where}, seconds": faster, f"{where}, memory": Ratio(smaller, smaller, smaller)}
 
 
-def step_section(arguments: argparse.Namespace) -> list[str]:
+def step_section(arguments: argparse.Namespace) -> Section:
     found = child("step", items=arguments.most_items, steps=arguments.steps)
-    return [
+    lines = [
         f"SASRec, {arguments.most_items:,} items × {DIM}, softmax over 1,024 sampled items with logQ, `items.sparse=True`, "
         f"`table_optimiser=rowwise`, gradient clipped, {arguments.steps} batches of 2,000 events, on Lightning's Trainer.",
         "",
@@ -222,12 +222,13 @@ def step_section(arguments: argparse.Namespace) -> list[str]:
         "|---|---|---|",
         f"| {human_bytes(found['bytes'])} | {human_bytes(4 * DIM * (arguments.most_items + 1))} | {found['seconds']:.2f} s |",
     ]
+    return lines, {}
 
 
-def search_section(arguments: argparse.Namespace) -> list[str]:
+def search_section(arguments: argparse.Namespace) -> Section:
     found = child("search", items=arguments.most_items, queries=arguments.queries)
-    ratio = statistics.median(b / a for a, b in zip(found["ours"], found["plain"]))
-    return [
+    faster, smaller = ratio(found["plain"], found["ours"]), found["plain_bytes"] / max(1, found["bytes"])
+    lines = [
         f"{arguments.queries} queries, {arguments.most_items:,} items × {DIM}, k = 100; memory beyond the table. Scores agree; "
         f"{found['equal']:.2%} of the places hold the same row (others are ties within rounding).",
         "",
@@ -235,11 +236,13 @@ def search_section(arguments: argparse.Namespace) -> list[str]:
         "|---|---|---|",
         f"| `(query @ table.T).topk(k)` | {told(found['plain'])} | {human_bytes(found['plain_bytes'])} |",
         f"| `ExactIndex.search` | {told(found['ours'])} | {human_bytes(found['bytes'])} |",
-        f"| ratio | {ratio:.2f} | {found['plain_bytes'] / max(1, found['bytes']):.1f} |",
+        f"| ratio | {faster.median:.2f} | {smaller:.1f} |",
     ]
+    where = f"search, {arguments.most_items:,} items"
+    return lines, {f"{where}, seconds": faster, f"{where}, memory": Ratio(smaller, smaller, smaller)}
 
 
-def faiss_section(arguments: argparse.Namespace) -> list[str]:
+def faiss_section(arguments: argparse.Namespace) -> Section:
     lines = [
         f"{arguments.items:,} items × {DIM} in clusters of 200, k = 10, queries in batches of {arguments.faiss_queries // 2}. Recall is "
         "measured when the index is built, and again on as many other queries.",
@@ -247,14 +250,16 @@ def faiss_section(arguments: argparse.Namespace) -> list[str]:
         "| index | build | recall@10 (on others) | ms a query, median (min–max) | times as fast as exact |",
         "|---|---|---|---|---|",
     ]
+    ratios = {}
     for kind in ("flat", "ivfpq", "hnsw"):
         found = child("faiss", items=arguments.items, queries=arguments.faiss_queries, kind=kind)
         ms = [1e3 * second for second in found["ours"]]
-        ratio = statistics.median(b / a for a, b in zip(found["ours"], found["exact"]))
+        faster = ratio(found["exact"], found["ours"])
+        ratios[f"faiss, exact / {kind}, {arguments.items:,} items"] = faster
         speed = f"{statistics.median(ms):.2f} ({min(ms):.2f}–{max(ms):.2f})"
         recall = f"{found['recall']:.3f} ({found['other']:.3f})"
-        lines.append(f"| `{found['options']}` | {found['build']:.0f} s | {recall} | {speed} | {ratio:.1f} |")
-    return lines
+        lines.append(f"| `{found['options']}` | {found['build']:.0f} s | {recall} | {speed} | {faster.median:.1f} |")
+    return lines, ratios
 
 
 SECTIONS = {
@@ -265,22 +270,24 @@ SECTIONS = {
 }
 
 
-def write_result(sections: dict[str, list[str]]) -> Path:
-    """Replace these sections of this month's file of this machine."""
-    now = datetime.now(timezone.utc)
-    cores = len(os.sched_getaffinity(0))
-    path = RESULTS / f"catalogue_{platform.machine()}-{cores}cores_{now:%Y%m}.md"
-    kept: dict[str, str] = {}
-    for part in path.read_text().split("\n## ")[1:] if path.exists() else ():
-        title, _, body = part.partition("\n")
-        kept[title] = body.strip()
+def write_result(sections: dict[str, Section]) -> Path:
+    """Replace these sections of the newest page of this machine, and their ratios."""
+    kept, ratios = dict[str, str](), dict[str, Ratio]()
+    stem = newest(path.name for path in RESULTS.glob("*.json")).get(f"catalogue_{machine()}")
+    if stem is not None:
+        page = (RESULTS / stem).with_suffix(".md").read_text()
+        kept = {title: body.strip() for title, _, body in (part.partition("\n") for part in page.split("\n## ")[1:])}
+        before = json.loads((RESULTS / stem).read_text())["ratios"]
+        ratios = {name: Ratio(**one) for name, one in before.items() if name.split(",")[0] not in sections}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    for name, lines in sections.items():
+    for name, (lines, found) in sections.items():
         kept[SECTIONS[name][0]] = "\n".join([*lines, "", f"Commit {commit or 'unknown'}, torch {torch.__version__}."])
-    head = f"# A catalogue of millions\n\n{platform.machine()}, {cores} cores; `benchmarks/catalogue.py`, {RUNS} runs in turns.\n"
-    titles = [title for title, _ in SECTIONS.values() if title in kept]
-    path.write_text(head + "".join(f"\n## {title}\n\n{kept[title]}\n" for title in titles))
-    return path
+        ratios |= found
+    page = ["# A catalogue of millions", "", f"{RUNS} runs in turns."]
+    for title, _ in SECTIONS.values():
+        page += ["", f"## {title}", "", kept[title]] if title in kept else []
+    command = f"python benchmarks/catalogue.py --parts {' '.join(sections)} --write"
+    return keep("catalogue", page, ratios, command=command, settings={"runs": RUNS})
 
 
 def main() -> None:
@@ -300,7 +307,7 @@ def main() -> None:
         print(json.dumps(CHILDREN[name](**json.loads(options))))
         return
     sections = {name: SECTIONS[name][1](arguments) for name in arguments.parts}
-    for lines in sections.values():
+    for lines, _ in sections.values():
         print("\n".join(lines), end="\n\n")
     if arguments.write:
         print(write_result(sections))

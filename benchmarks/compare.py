@@ -12,31 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parent / "results"
-_NAME = re.compile(r"(?P<key>.+)_(?P<month>\d{6})\.json")
-
-
-def newest(names: Iterable[str]) -> dict[str, str]:
-    """By benchmark and hardware, the file of the newest month."""
-    found: dict[str, str] = {}
-    for name in sorted(names):
-        match = _NAME.fullmatch(name)
-        if match:
-            found[match["key"]] = name
-    return found
+from measured import RESULTS, newest
 
 
 def stored(commit: str, folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
     """The results of a commit, by benchmark and hardware."""
     at = f"{commit}:./"
-    told = subprocess.run(["git", "ls-tree", "--name-only", at], cwd=folder, capture_output=True, text=True, check=True)
+    listed = ["git", "ls-tree", "--full-tree", "--name-only", at]
+    told = subprocess.run(listed, cwd=folder, capture_output=True, text=True, check=True)
 
     def read(name: str) -> dict[str, Any]:
         shown = subprocess.run(["git", "show", at + name], cwd=folder, capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -27,7 +27,8 @@ from torch import Tensor
 from hpgr.evaluation.provenance import commit, hardware, peak_memory_bytes, versions
 from hpgr.evaluation.writing import write_whole
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).resolve().parent / "results"
+_NAME = re.compile(r"(?P<key>.+)_(?P<month>\d{6})\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,16 @@ def machine(device: torch.device | str = "cpu") -> str:
     if torch.device(device).type == "cpu":
         return f"{platform.machine()}-{len(os.sched_getaffinity(0))}cores"
     return re.sub(r"[^a-z0-9]+", "-", str(hardware(device)["device"]).lower())
+
+
+def newest(names: Iterable[str]) -> dict[str, str]:
+    """By benchmark and hardware, the file of the newest month."""
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        match = _NAME.fullmatch(name)
+        if match:
+            found[match["key"]] = name
+    return found
 
 
 def keep(

@@ -72,15 +72,18 @@ def test_what_moved_is_told_and_what_got_worse_counted():
 
 
 def test_stored_results_are_read_from_a_commit(tmp_path):
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+
     def git(*words: str) -> None:
         named = ["-c", "user.name=n", "-c", "user.email=e", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", *named, *words], cwd=tmp_path, check=True, capture_output=True)
 
     git("init")
-    (tmp_path / "a_x86_202611.json").write_text(json.dumps({"ratios": {"step": ratio_of(3.0)}}))
+    (folder / "a_x86_202611.json").write_text(json.dumps({"ratios": {"step": ratio_of(3.0)}}))
     git("add", ".")
     git("commit", "-m", "results")
-    (tmp_path / "a_x86_202611.json").write_text(json.dumps({"ratios": {"step": ratio_of(1.0)}}))
-    told, worse = compare.lines(compare.stored("HEAD", tmp_path), compare.present(tmp_path), 0.15)
+    (folder / "a_x86_202611.json").write_text(json.dumps({"ratios": {"step": ratio_of(1.0)}}))
+    told, worse = compare.lines(compare.stored("HEAD", folder), compare.present(folder), 0.15)
     assert told[0] == "a_x86: step: worse: 3.00 -> 1.00"
     assert worse == 1
