@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measured import RESULTS, Ratio, keep, machine, newest, ratio
+from measured import RESULTS, Ratio, keep, machine, ratio
 from torch import Tensor
 
 from hpgr.core.batch import History
@@ -273,16 +273,17 @@ SECTIONS = {
 def write_result(sections: dict[str, Section]) -> Path:
     """Replace these sections of the newest page of this machine, and their ratios."""
     kept, ratios = dict[str, str](), dict[str, Ratio]()
-    stem = newest(path.name for path in RESULTS.glob("*.json")).get(f"catalogue_{machine()}")
-    if stem is not None:
-        page = (RESULTS / stem).with_suffix(".md").read_text()
-        kept = {title: body.strip() for title, _, body in (part.partition("\n") for part in page.split("\n## ")[1:])}
-        before = json.loads((RESULTS / stem).read_text())["ratios"]
-        ratios = {name: Ratio(**one) for name, one in before.items() if name.split(",")[0] not in sections}
+    before = max(RESULTS.glob(f"catalogue_{machine()}_*.md"), default=None)
+    if before is not None:
+        parts = (part.partition("\n") for part in before.read_text().split("\n## ")[1:])
+        kept = {title: body.strip() for title, _, body in parts}
+        twin = before.with_suffix(".json")
+        found = json.loads(twin.read_text())["ratios"] if twin.exists() else {}
+        ratios = {name: Ratio(**one) for name, one in found.items() if name.split(",")[0] not in sections}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    for name, (lines, found) in sections.items():
+    for name, (lines, more) in sections.items():
         kept[SECTIONS[name][0]] = "\n".join([*lines, "", f"Commit {commit or 'unknown'}, torch {torch.__version__}."])
-        ratios |= found
+        ratios |= more
     page = ["# A catalogue of millions", "", f"{RUNS} runs in turns."]
     for title, _ in SECTIONS.values():
         page += ["", f"## {title}", "", kept[title]] if title in kept else []

@@ -12,12 +12,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from measured import RESULTS, newest
+from measured import RESULTS
+
+_NAME = re.compile(r"(?P<key>.+)_(?P<month>\d{6})\.json")
+
+
+def newest(names: Iterable[str]) -> dict[str, str]:
+    """By benchmark and hardware, the file of the newest month."""
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        match = _NAME.fullmatch(name)
+        if match:
+            found[match["key"]] = name
+    return found
 
 
 def stored(commit: str, folder: Path = RESULTS) -> dict[str, dict[str, Any]]:

@@ -10,11 +10,10 @@ scores.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import torch
-from measured import Ratio, in_turn, keep, milliseconds, ratio
+from measured import Ratio, by_cases, in_turn, milliseconds, ratio
 from torch import Tensor
 
 from hpgr.core.batch import History
@@ -95,23 +94,5 @@ def compared(items: int, users: int, runs: int) -> tuple[list[str], dict[str, Ra
     return lines, ratios
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--write", action="store_true", help="keep the result in benchmarks/results/")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    page, ratios = list(HEADER), {}
-    for case in CASES:
-        lines, more = compared(*case, asked.runs)
-        print("\n".join(lines), flush=True)
-        page += lines
-        ratios |= more
-    if asked.write:
-        command = f"python benchmarks/interest_search.py --threads {asked.threads} --write"
-        print(keep("interest_search", page, ratios, command=command, settings={"runs": asked.runs}))
-
-
 if __name__ == "__main__":
-    main()
+    by_cases("interest_search", __doc__, HEADER, CASES, lambda case, runs: compared(*case, runs), runs=9)

@@ -7,6 +7,7 @@ page for readers with a JSON twin for ``compare.py`` (``keep``). A ratio is alwa
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -28,7 +29,6 @@ from hpgr.evaluation.provenance import commit, hardware, peak_memory_bytes, vers
 from hpgr.evaluation.writing import write_whole
 
 RESULTS = Path(__file__).resolve().parent / "results"
-_NAME = re.compile(r"(?P<key>.+)_(?P<month>\d{6})\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +118,6 @@ def machine(device: torch.device | str = "cpu") -> str:
     return re.sub(r"[^a-z0-9]+", "-", str(hardware(device)["device"]).lower())
 
 
-def newest(names: Iterable[str]) -> dict[str, str]:
-    """By benchmark and hardware, the file of the newest month."""
-    found: dict[str, str] = {}
-    for name in sorted(names):
-        match = _NAME.fullmatch(name)
-        if match:
-            found[match["key"]] = name
-    return found
-
-
 def keep(
     what: str,
     lines: Sequence[str],
@@ -153,3 +143,35 @@ def keep(
     twin["ratios"] = {name: asdict(value) for name, value in ratios.items()}
     write_whole(RESULTS / f"{stem}.json", (json.dumps(twin, indent=1, default=str) + "\n").encode())
     return RESULTS / f"{stem}.md"
+
+
+def by_cases(
+    what: str,
+    about: str,
+    header: Sequence[str],
+    cases: Sequence[Any],
+    compared: Callable[[Any, int], tuple[list[str], dict[str, Ratio]]],
+    *,
+    runs: int,
+) -> None:
+    """The command of a benchmark that compares case by case: ``--runs``, ``--threads``, ``--write``.
+
+    ``about``: for its help. ``compared``: of a case and how many runs, lines of the table under ``header`` and ratios.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=runs)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--write", action="store_true", help="keep the result in benchmarks/results/")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    page, ratios = list(header), dict[str, Ratio]()
+    for case in cases:
+        lines, more = compared(case, asked.runs)
+        print("\n".join(lines), flush=True)
+        page += lines
+        ratios |= more
+    told = ["", *(f"- {name}: {found}" for name, found in ratios.items())]
+    print("\n".join(told))
+    if asked.write:
+        command = f"python benchmarks/{what}.py --threads {asked.threads} --write"
+        print(keep(what, page + told, ratios, command=command, settings={"runs": asked.runs}))

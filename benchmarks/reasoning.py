@@ -10,13 +10,12 @@ disagree.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from measured import Ratio, in_turn, keep, milliseconds, must_agree, ratio
+from measured import Ratio, by_cases, in_turn, milliseconds, must_agree, ratio
 from torch import Tensor
 
 from hpgr.core.batch import History
@@ -125,25 +124,5 @@ def compared(length: int, users: int, runs: int) -> tuple[list[str], dict[str, R
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--write", action="store_true", help="keep the result in benchmarks/results/")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    page, ratios = list(HEADER), {}
-    for case in CASES:
-        lines, more = compared(*case, asked.runs)
-        print("\n".join(lines), flush=True)
-        page += lines
-        ratios |= more
-    told = ["", *(f"- {name}: {found}" for name, found in ratios.items())]
-    print("\n".join(told))
-    if asked.write:
-        command = f"python benchmarks/reasoning.py --threads {asked.threads} --write"
-        print(keep("reasoning", page + told, ratios, command=command, settings={"runs": asked.runs, "steps": STEPS}))
-
-
 if __name__ == "__main__":
-    main()
+    by_cases("reasoning", __doc__, HEADER, CASES, lambda case, runs: compared(*case, runs), runs=15)

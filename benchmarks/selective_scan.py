@@ -9,11 +9,10 @@ that a ratio compares runs of one minute. No speed is printed where outputs or g
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import torch
-from measured import Ratio, in_turn, keep, milliseconds, ratio
+from measured import Ratio, by_cases, in_turn, milliseconds, ratio
 from torch import Tensor
 
 from hpgr.core.jagged import offsets_of
@@ -97,23 +96,5 @@ def compared(shape: tuple[int, int, int, int], runs: int) -> tuple[list[str], di
     return lines, ratios
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--write", action="store_true", help="keep the result in benchmarks/results/")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    page, ratios = list(HEADER), {}
-    for shape in CASES:
-        lines, more = compared(shape, asked.runs)
-        print("\n".join(lines), flush=True)
-        page += lines
-        ratios |= more
-    if asked.write:
-        command = f"python benchmarks/selective_scan.py --threads {asked.threads} --write"
-        print(keep("selective_scan", page, ratios, command=command, settings={"runs": asked.runs}))
-
-
 if __name__ == "__main__":
-    main()
+    by_cases("selective_scan", __doc__, HEADER, CASES, compared, runs=5)

@@ -57,18 +57,18 @@ class _Cost(torch.autograd.Function):
             states, table = states_ND.to(cast), table_VD.to(cast)
             if any(ctx.needs_input_grad):
                 ups = [x.new_zeros(x.shape, dtype=exact) for x in (states, table, table[:, 0])]
-            total = states.new_zeros((), dtype=exact)
+            own_N = states.new_empty(states.shape[0], dtype=exact)
             # Written again for every part: large blocks that come and go are paid for page by page.
             rows = states.new_empty(min(chunk, states.shape[0]), table.shape[0])
             shares = torch.empty_like(rows, dtype=exact)
             for start in range(0, states.shape[0], chunk):
                 part = slice(start, start + chunk)
-                state_ND, asked_N1 = states[part], target_N[part, None]
+                state_ND = states[part]
                 logits_NV = torch.mm(state_ND, table.T, out=rows[: len(state_ND)]).to(exact)
                 if bias_V is not None:
                     logits_NV += bias_V
                 share_NV = torch.softmax(logits_NV, 1, out=shares[: len(state_ND)])
-                total += _cost_of(logits_NV, share_NV, asked_N1)
+                own_N[part] = share_NV.gather(1, target_N[part, None])[:, 0]
                 if ups:
                     weight_NV = share_NV.to(cast)
                     ups[0][part] = weight_NV @ table
@@ -78,6 +78,11 @@ class _Cost(torch.autograd.Function):
                         ups[1] += weight_NV.T @ state_ND
                     if bias_V is not None:
                         ups[2] += share_NV.sum(0)
+            total = -own_N.log().sum()
+            faint_N = own_N < _FAINT
+            if faint_N.any():
+                far = states[faint_N], target_N[faint_N], table, bias_V
+                total = _far_cost(*far, chunk) - own_N[~faint_N].log().sum()
             if ups:
                 ups[0] -= table[target_N]
                 ups[1].index_add_(0, target_N, states.to(exact), alpha=-1)
@@ -93,12 +98,13 @@ class _Cost(torch.autograd.Function):
         return states, None, table, bias, None
 
 
-def _cost_of(logits_NV: Tensor, share_NV: Tensor, asked_N1: Tensor) -> Tensor:
-    """The sum of ``-log`` of the targets' shares; from the logits where a share is too small to tell."""
-    own_N1 = share_NV.gather(1, asked_N1)
-    faint_N = (own_N1 < _FAINT)[:, 0]
-    if not faint_N.any():
-        return -own_N1.log().sum()
-    far_FV = logits_NV[faint_N]
-    far = torch.logsumexp(far_FV, 1, keepdim=True) - far_FV.gather(1, asked_N1[faint_N])
-    return far.sum() - own_N1[~faint_N].log().sum()
+def _far_cost(states_FD: Tensor, target_F: Tensor, table_VD: Tensor, bias_V: Tensor | None, chunk: int) -> Tensor:
+    """The sum of ``-log`` of shares that are too small to tell it, from their logits."""
+    exact = torch.promote_types(torch.float32, states_FD.dtype)
+    total = states_FD.new_zeros((), dtype=exact)
+    for state_FD, asked_F in zip(states_FD.split(chunk), target_F.split(chunk)):
+        logits_FV = (state_FD @ table_VD.T).to(exact)
+        if bias_V is not None:
+            logits_FV += bias_V
+        total += (logits_FV.logsumexp(1) - logits_FV.gather(1, asked_F[:, None])[:, 0]).sum()
+    return total
