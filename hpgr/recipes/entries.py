@@ -62,7 +62,7 @@ def among_sampled(max_len: int, sampler: Literal["uniform", "popularity"] = "uni
             negatives=SampledNegatives(negatives=20, sampler=sampler), positives_per_user=3, batch_tokens=4096
         ),
         retrieve=StageSettings(epochs=8, lr=3e-3),
-        rank=StageSettings(epochs=3, limit_batches=80),
+        rank=StageSettings(epochs=15, limit_batches=80),
     )
 
 
