@@ -20,7 +20,7 @@ from hpgr.data.simulator import Simulator
 from hpgr.data.store import SequenceStore
 
 FAST = ("windows.max_len=12",)
-MODELS = ["sasrec", "hstu", "gru4rec", "bert4rec", "sessionrec", "hpgr", "hstu-ranker"]
+MODELS = ["sasrec", "hstu", "gru4rec", "bert4rec", "sessionrec", "hpgr", "hstu-ranker", "mtgr"]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,9 @@ def test_files_answer_as_the_model(recommenders, store, name, to, tmp_path):
     made = recommenders(name)
     found = made.export(tmp_path / "out", ExportSettings(to=to, num_candidates=20, num_histories=12))
     assert found == json.loads((tmp_path / "out" / "signature.json").read_text())
-    assert list(found["parts"]) == {"hpgr": ["encoder", "ranker"], "hstu-ranker": ["ranker"]}.get(name, ["encoder"])
+    assert list(found["parts"]) == {"hpgr": ["encoder", "ranker"], "hstu-ranker": ["ranker"], "mtgr": ["ranker"]}.get(
+        name, ["encoder"]
+    )
     for part in found["parts"].values():
         assert part["checked"]["histories"] == 12
         assert part["checked"]["largest_difference"] <= 1e-4

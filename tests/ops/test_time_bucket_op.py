@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hpgr.core.errors import ConfigError
+from hpgr.core.jagged import fixed_shapes
 from hpgr.ops.time_bucket import HSTU_BUCKETS, hstu_bucket, hstu_bucket_of_ms, log_bucket, sqrt_bucket
 
 
@@ -25,6 +26,15 @@ def test_buckets_of_milliseconds_are_those_of_the_formula_at_every_border():
 def test_log_buckets_split_every_doubling():
     delta = torch.tensor([-1, 0, 999, 1000, 1414, 1415, 1999, 2000, 2828, 2829, 4000, 10**15])
     assert log_bucket(delta, num_buckets=16, first=1000).tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 15]
+
+
+@pytest.mark.parametrize(("first", "per_doubling"), [(1000, 2), (1, 2), (7, 3)])
+def test_log_buckets_of_fixed_shapes_are_the_same_at_every_border(first, per_doubling):
+    powers = first * 2 ** torch.arange(50)
+    delta = torch.cat([torch.arange(-5, 20_000), powers - 1, powers, powers + 1]).view(-1, 5)
+    want = log_bucket(delta, num_buckets=64, first=first, per_doubling=per_doubling)
+    with fixed_shapes():
+        assert torch.equal(log_bucket(delta, num_buckets=64, first=first, per_doubling=per_doubling), want)
 
 
 def test_root_buckets_square_in_minutes():

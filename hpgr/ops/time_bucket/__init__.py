@@ -78,6 +78,12 @@ def log_bucket(delta: Tensor, *, num_buckets: int, first: float, per_doubling: i
     for name, value in (("num_buckets", num_buckets), ("first", first), ("per_doubling", per_doubling)):
         if not value > 0:
             raise ConfigError(f"{name} ({value}) must be positive")
+    if shapes_are_fixed():
+        # Compared, for a logarithm that another runtime takes need not be whole at a power of two.
+        border_N = first * torch.exp2(
+            torch.arange(num_buckets - 1, dtype=torch.float64, device=delta.device) / per_doubling
+        )
+        return (delta.double().unsqueeze(-1) >= border_N).sum(-1)
     doublings = (delta.double() / first).clamp(min=0.5).log2()
     return ((doublings * per_doubling).floor() + 1).clamp(0, num_buckets - 1).long()
 
