@@ -8,8 +8,7 @@ from hpgr.evaluation.published import Published
 from hpgr.models.ada_retrieval import ada_retrieval
 from hpgr.models.sigma import sigma
 from hpgr.recipes import RECIPES, Recipe
-from hpgr.recipes.leave_one_out import COUNTS, left_out
-from hpgr.training.settings import StageSettings
+from hpgr.recipes.leave_one_out import COUNTS, SHORT_HISTORIES, left_out
 
 _LEN = 50
 _SOURCE = "the authors' result files, one sampled binary cost, a file of their own"
@@ -18,7 +17,6 @@ _SOURCE = "the authors' result files, one sampled binary cost, a file of their o
 @RECIPES.register("beauty_ada_retrieval")
 def beauty_ada_retrieval() -> Recipe:
     """Each base as it is, trained as long again, and in rounds of twenty; all rounds begin with what the base has learnt."""
-    settings = StageSettings(epochs=40, lr=1e-3, patience=5)
     rounds = ada_retrieval(dropout=0.5)
     models = {
         "sasrec": rounds.base,
@@ -27,7 +25,7 @@ def beauty_ada_retrieval() -> Recipe:
         "sigma": sigma(),
         "sigma in rounds": replace(rounds, base=sigma()),
     }
-    entries = left_out(models, settings, max_len=_LEN)
+    entries = left_out(models, SHORT_HISTORIES, max_len=_LEN)
     return Recipe(
         summary="reviews of beauty products (five-core), leave-one-out: asked once and in rounds",
         source="amazon_beauty",
@@ -40,6 +38,6 @@ def beauty_ada_retrieval() -> Recipe:
         },
         entries=(
             *left_out(COUNTS, max_len=_LEN),
-            *(replace(run, stages={"retrieve": settings, "rounds": settings}) for run in entries),
+            *(replace(run, stages={"retrieve": SHORT_HISTORIES, "rounds": SHORT_HISTORIES}) for run in entries),
         ),
     )

@@ -12,8 +12,7 @@ from hpgr.models.icsrec import icsrec
 from hpgr.nn.attended_interests import AttendedInterests
 from hpgr.nn.routed_interests import RoutedInterests
 from hpgr.recipes import RECIPES, Recipe
-from hpgr.recipes.leave_one_out import COUNTS, left_out
-from hpgr.training.settings import StageSettings
+from hpgr.recipes.leave_one_out import COUNTS, SHORT_HISTORIES, left_out
 
 _LEN = 50
 
@@ -21,7 +20,7 @@ _LEN = 50
 @RECIPES.register("beauty_comirec")
 def beauty_comirec() -> Recipe:
     """ComiRec with four vectors and with one, and both heads over the causal Transformer of ``beauty_icsrec``."""
-    settings = StageSettings(epochs=40, lr=1e-3, patience=5, clip=None)
+    settings = replace(SHORT_HISTORIES, clip=None)
     backbone = replace(icsrec(dropout=0.5), auxiliary=None)
     models = {
         "comirec, one vector": comirec(num_interests=1, num_positions=_LEN),

@@ -11,8 +11,7 @@ from hpgr.data.windows import TrainWindows
 from hpgr.evaluation.published import Published
 from hpgr.models.icsrec import icsrec
 from hpgr.recipes import RECIPES, Recipe
-from hpgr.recipes.leave_one_out import COUNTS, left_out
-from hpgr.training.settings import StageSettings
+from hpgr.recipes.leave_one_out import COUNTS, SHORT_HISTORIES, left_out
 
 _LEN = 50
 
@@ -20,7 +19,7 @@ _LEN = 50
 @RECIPES.register("beauty_icsrec")
 def beauty_icsrec() -> Recipe:
     """The backbone alone, with one contrast, with both, and as the article trains it: a window for every prefix."""
-    settings = StageSettings(epochs=40, lr=1e-3, patience=5, clip=None)
+    settings = replace(SHORT_HISTORIES, clip=None)
     whole = icsrec(dropout=0.5, num_prototypes=256)
     models = {
         "backbone": replace(whole, auxiliary=None),

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from hpgr.models.mqsa_ted import mqsa_ted
 from hpgr.recipes import RECIPES, Recipe
-from hpgr.recipes.leave_one_out import COUNTS, left_out
-from hpgr.training.settings import StageSettings
+from hpgr.recipes.leave_one_out import COUNTS, SHORT_HISTORIES, left_out
 
 _LEN = 50
 
@@ -18,7 +17,6 @@ _LEN = 50
 @RECIPES.register("beauty_mqsa_ted")
 def beauty_mqsa_ted() -> Recipe:
     """Queries of single events alone, with windows, with distillation, with both; items that were seen are left out."""
-    settings = StageSettings(epochs=40, lr=1e-3, patience=5)
     whole = mqsa_ted(dropout=0.5)
     single = whole.encoder.first
     single = replace(single, position=whole.encoder.position)
@@ -34,5 +32,5 @@ def beauty_mqsa_ted() -> Recipe:
         folder="amazon-beauty",
         question="retrieve",
         exclude_seen=True,
-        entries=(*left_out(COUNTS, max_len=_LEN), *left_out(models, settings, max_len=_LEN)),
+        entries=(*left_out(COUNTS, max_len=_LEN), *left_out(models, SHORT_HISTORIES, max_len=_LEN)),
     )

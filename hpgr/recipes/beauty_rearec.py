@@ -11,8 +11,7 @@ from dataclasses import replace
 from hpgr.models.rearec import rearec, rearec_ensemble
 from hpgr.objectives.next_item import NextItem
 from hpgr.recipes import RECIPES, Recipe
-from hpgr.recipes.leave_one_out import COUNTS, left_out
-from hpgr.training.settings import StageSettings
+from hpgr.recipes.leave_one_out import COUNTS, SHORT_HISTORIES, left_out
 
 _LEN = 50
 
@@ -20,7 +19,7 @@ _LEN = 50
 @RECIPES.register("beauty_rearec")
 def beauty_rearec() -> Recipe:
     """The backbone alone, progressive learning with one step and with two, and the mean of two steps."""
-    settings = StageSettings(epochs=40, lr=1e-3, patience=5, clip=None)
+    settings = replace(SHORT_HISTORIES, clip=None)
     whole = rearec(dropout=0.5)
     models = {
         "backbone": replace(whole, encoder=whole.encoder.encoder, objective=NextItem.Config()),

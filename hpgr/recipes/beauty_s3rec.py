@@ -12,15 +12,13 @@ from hpgr.evaluation.published import Published
 from hpgr.models.hstu import hstu
 from hpgr.models.sasrec import sasrec
 from hpgr.recipes import RECIPES, Recipe
-from hpgr.recipes.leave_one_out import COUNTS, left_out
-from hpgr.training.settings import StageSettings
+from hpgr.recipes.leave_one_out import COUNTS, SHORT_HISTORIES, left_out
 
 _LEN = 50
 _ZOO = "a public model zoo, SASRec beside HSTU, losses of its own"
 
 
 def _recipe(summary: str, view: dict[str, Any], published: dict[str, Published]) -> Recipe:
-    settings = StageSettings(epochs=40, lr=1e-3, patience=5)
     return Recipe(
         summary=summary,
         source="amazon_beauty",
@@ -32,7 +30,9 @@ def _recipe(summary: str, view: dict[str, Any], published: dict[str, Published])
         entries=(
             *left_out(COUNTS, max_len=_LEN),
             *left_out(
-                {"sasrec ce": sasrec(dropout=0.5), "hstu": hstu(dropout=0.5, max_len=_LEN)}, settings, max_len=_LEN
+                {"sasrec ce": sasrec(dropout=0.5), "hstu": hstu(dropout=0.5, max_len=_LEN)},
+                SHORT_HISTORIES,
+                max_len=_LEN,
             ),
         ),
     )

@@ -13,8 +13,7 @@ from hpgr.evaluation.published import Published
 from hpgr.models.sasrec import sasrec
 from hpgr.models.sigma import sigma, sigma_forward
 from hpgr.recipes import RECIPES, Recipe
-from hpgr.recipes.leave_one_out import COUNTS, left_out
-from hpgr.training.settings import StageSettings
+from hpgr.recipes.leave_one_out import COUNTS, SHORT_HISTORIES, left_out
 
 _LEN = 50
 _LOGS = "the authors' run logs, a filter of their own (22,363 users, 12,101 items)"
@@ -40,7 +39,6 @@ def _models() -> dict[str, Any]:
 @RECIPES.register("beauty_sigma")
 def beauty_sigma() -> Recipe:
     """SIGMA, the same without each part, its plain layer, and SASRec."""
-    settings = StageSettings(epochs=40, lr=1e-3, patience=5)
     return Recipe(
         summary="reviews of beauty products (five-core), leave-one-out: SIGMA part by part",
         source="amazon_beauty",
@@ -52,5 +50,5 @@ def beauty_sigma() -> Recipe:
             "sigma, no gate": Published(metrics={"HitRate@10": 0.0728, "NDCG@10": 0.0437}, source=_LOGS),
             "sigma, forward": Published(metrics={"HitRate@10": 0.0659, "NDCG@10": 0.0410}, source=_LOGS),
         },
-        entries=(*left_out(COUNTS, max_len=_LEN), *left_out(_models(), settings, max_len=_LEN)),
+        entries=(*left_out(COUNTS, max_len=_LEN), *left_out(_models(), SHORT_HISTORIES, max_len=_LEN)),
     )

@@ -6,6 +6,8 @@ films that they keep (3,416 here, 3,706 in HSTU's code) and in how they break ti
 
 from __future__ import annotations
 
+from functools import partial
+
 from hpgr.evaluation.published import Published
 from hpgr.models.bert4rec import bert4rec
 from hpgr.models.gsasrec import gsasrec
@@ -36,6 +38,7 @@ _PUBLISHED = {
 @RECIPES.register("ml1m_published")
 def ml1m_published() -> Recipe:
     """SASRec by its losses, BERT4Rec and HSTU, with the widths and rates of their sources, and counting; an hour of one core each."""
+    rows = partial(left_out, max_len=_LEN, batch_tokens=4096)
     return Recipe(
         summary="films, leave-one-out, full ranking: published figures",
         source="ml_1m_ordered",
@@ -44,28 +47,23 @@ def ml1m_published() -> Recipe:
         exclude_seen=True,
         published=_PUBLISHED,
         entries=(
-            *left_out(
-                {"sasrec ce": sasrec(num_heads=1, dropout=0.1)}, StageSettings(epochs=50, patience=5), max_len=_LEN
-            ),
-            *left_out(
+            *rows({"sasrec ce": sasrec(num_heads=1, dropout=0.1)}, StageSettings(epochs=50, patience=5)),
+            *rows(
                 {"sasrec bce": sasrec(dim=50, num_heads=1, loss="bce")},
                 StageSettings(epochs=120, patience=10),
-                max_len=_LEN,
             ),
-            *left_out({"gsasrec": gsasrec()}, StageSettings(epochs=55, limit_batches=100, patience=10), max_len=_LEN),
-            *left_out(
+            *rows({"gsasrec": gsasrec()}, StageSettings(epochs=55, limit_batches=100, patience=10)),
+            *rows(
                 {"bert4rec": bert4rec(dropout=0.2, max_len=_LEN)},
                 StageSettings(epochs=80, weight_decay=0.01, betas=(0.9, 0.999), warmup_steps=100, patience=15),
-                max_len=_LEN,
             ),
-            *left_out(
+            *rows(
                 {
                     "hstu position": hstu(dim=50, max_len=_LEN, bias="position"),
                     "hstu none": hstu(dim=50, max_len=_LEN, bias=None),
                 },
                 StageSettings(epochs=100, patience=10),
-                max_len=_LEN,
             ),
-            *left_out(COUNTS, max_len=_LEN),
+            *rows(COUNTS),
         ),
     )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from hpgr.models.sasrec import sasrec
 from hpgr.recipes import RECIPES, Recipe
-from hpgr.recipes.leave_one_out import COUNTS, left_out
-from hpgr.training.settings import StageSettings
+from hpgr.recipes.leave_one_out import COUNTS, SHORT_HISTORIES, left_out
 
 
 @RECIPES.register("toys_s3rec")
 def toys_s3rec() -> Recipe:
     """SASRec and counting on short histories."""
-    settings = StageSettings(epochs=40, lr=1e-3, patience=5)
     return Recipe(
         summary="reviews of toys (five-core), leave-one-out",
         source="published_sequences",
@@ -21,6 +19,6 @@ def toys_s3rec() -> Recipe:
         exclude_seen=True,
         entries=(
             *left_out(COUNTS, max_len=50),
-            *left_out({"sasrec ce": sasrec(dropout=0.5)}, settings, max_len=50),
+            *left_out({"sasrec ce": sasrec(dropout=0.5)}, SHORT_HISTORIES, max_len=50),
         ),
     )
