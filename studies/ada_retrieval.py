@@ -13,4 +13,7 @@ from hpgr.recipes import recipes
 
 def ada_retrieval() -> Study:
     recipe = recipes()["beauty_ada_retrieval"]()
-    return Study.of(recipe, data={"beauty": DataSet.of(recipe)}, summary="bases asked once and in rounds")
+    factors = {"SASRec": ("sasrec", "sasrec, trained on", "sasrec in rounds"), "SIGMA": ("sigma", "sigma in rounds")}
+    return Study.of(
+        recipe, data={"beauty": DataSet.of(recipe)}, summary="bases asked once and in rounds", factors=factors
+    )

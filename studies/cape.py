@@ -11,4 +11,8 @@ from hpgr.recipes import recipes
 
 def cape() -> Study:
     recipe = recipes()["kuairand_cape"]()
-    return Study.of(recipe, data={"kuairand_cape": DataSet.of(recipe)})
+    factors = {
+        "Places in DIN": ("din", "din, table of places", "cape-din", "cape-din, counts similar"),
+        "Places in HSTU": ("hstu-ranker", "hstu-ranker, contextual"),
+    }
+    return Study.of(recipe, data={"kuairand_cape": DataSet.of(recipe)}, factors=factors)

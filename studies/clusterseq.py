@@ -13,4 +13,10 @@ from hpgr.recipes import recipes
 
 def clusterseq() -> Study:
     recipe = recipes()["movielens_clusterseq"]()
-    return Study.of(recipe, data={"movielens": DataSet.of(recipe)}, summary="Cold users: clusters against one start")
+    factors = {"Clusters": ("one start", "clusterseq")}
+    return Study.of(
+        recipe,
+        data={"movielens": DataSet.of(recipe)},
+        summary="Cold users: clusters against one start",
+        factors=factors,
+    )

@@ -13,4 +13,13 @@ from hpgr.recipes import recipes
 
 def comirec() -> Study:
     recipe = recipes()["beauty_comirec"]()
-    return Study.of(recipe, data={"beauty": DataSet.of(recipe)}, summary="ComiRec, and its heads over a Transformer")
+    factors = {
+        "Over items": ("comirec, one vector", "comirec"),
+        "Over a Transformer": ("backbone", "backbone, attended", "backbone, routed"),
+    }
+    return Study.of(
+        recipe,
+        data={"beauty": DataSet.of(recipe)},
+        summary="ComiRec, and its heads over a Transformer",
+        factors=factors,
+    )

@@ -13,4 +13,10 @@ from hpgr.recipes import recipes
 
 def icsrec() -> Study:
     recipe = recipes()["beauty_icsrec"]()
-    return Study.of(recipe, data={"beauty": DataSet.of(recipe)}, summary="ICSRec with and without its contrasts")
+    factors = {
+        "Contrasts": ("backbone", "coarse only", "fine only", "icsrec"),
+        "By prefixes": ("backbone, prefixes", "icsrec, prefixes"),
+    }
+    return Study.of(
+        recipe, data={"beauty": DataSet.of(recipe)}, summary="ICSRec with and without its contrasts", factors=factors
+    )

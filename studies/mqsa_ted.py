@@ -13,4 +13,10 @@ from hpgr.recipes import recipes
 
 def mqsa_ted() -> Study:
     recipe = recipes()["beauty_mqsa_ted"]()
-    return Study.of(recipe, data={"beauty": DataSet.of(recipe)}, summary="MQSA-TED with and without each of its parts")
+    factors = {"Parts": ("backbone", "mqsa only", "ted only", "mqsa_ted")}
+    return Study.of(
+        recipe,
+        data={"beauty": DataSet.of(recipe)},
+        summary="MQSA-TED with and without each of its parts",
+        factors=factors,
+    )

@@ -11,4 +11,10 @@ from hpgr.recipes import recipes
 
 def pisa() -> Study:
     recipe = recipes()["thirty_music_pisa"]()
-    return Study.of(recipe, data={"thirty_music_pisa": DataSet.of(recipe)})
+    factors = {
+        "Activation": ("sasrec", "pisa, base level alone", "pisa, no matching", "pisa, no memory", "pisa"),
+        "Memory": ("sasrec", "sasrec with memory"),
+        "Loss": ("pisa", "pisa bpr"),
+        "Counting": ("actr, repeats alone", "actr"),
+    }
+    return Study.of(recipe, data={"thirty_music_pisa": DataSet.of(recipe)}, factors=factors)

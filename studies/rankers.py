@@ -47,4 +47,5 @@ def rankers() -> Study:
         models={name: lambda data, name=name: data.entry(name) for name in names},
         seeds=(1, 2, 3, 4, 5),
         tuning=Tuning(trials=4, spaces=spaces, sampler="random"),
+        factors={f"Beside {name}": (name, "hpgr") for name in ("mtgr", "hstu-ranker", "lightgbm")},
     )

@@ -14,4 +14,7 @@ from hpgr.recipes import recipes
 
 def rearec() -> Study:
     recipe = recipes()["beauty_rearec"]()
-    return Study.of(recipe, data={"beauty": DataSet.of(recipe)}, summary="ReaRec with and without its steps")
+    factors = {"Steps": ("backbone", "rearec, one step", "rearec", "rearec-ensemble")}
+    return Study.of(
+        recipe, data={"beauty": DataSet.of(recipe)}, summary="ReaRec with and without its steps", factors=factors
+    )

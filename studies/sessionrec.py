@@ -12,4 +12,15 @@ from hpgr.recipes import recipes
 def sessionrec() -> Study:
     recipe = recipes()["ebnerd_sessionrec"]()
     data = {"ebnerd_sessionrec": DataSet.of(recipe), "ebnerd_sessionrec_shown": DataSet.of(recipe, question="rank")}
-    return Study.of(recipe, data=data)
+    factors = {
+        "Sessions": (
+            "sasrec",
+            "sasrec, shown",
+            "sasrec, next session",
+            "sessionrec, not shown",
+            "sessionrec",
+            "sessionrec, shown at .1",
+        ),
+        "Sessions, HSTU": ("hstu, flat", "sessionrec-hstu"),
+    }
+    return Study.of(recipe, data=data, factors=factors)

@@ -11,4 +11,8 @@ from hpgr.recipes import recipes
 
 def sigma() -> Study:
     recipe = recipes()["beauty_sigma"]()
-    return Study.of(recipe, data={"beauty_sigma": DataSet.of(recipe)})
+    factors = {
+        "Parts": ("sigma", "sigma, no flip", "sigma, no gate", "sigma, no short branch", "sigma, forward"),
+        "Layer": ("sasrec ce", "sigma, forward, every event"),
+    }
+    return Study.of(recipe, data={"beauty_sigma": DataSet.of(recipe)}, factors=factors)

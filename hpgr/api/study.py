@@ -137,7 +137,7 @@ class Study:
     """``models``: by name a function of the data set that gives the run; name, split and seed of the run are the study's.
 
     The first of ``seeds`` is also that of the trials. ``factors``: by name the models that differ in one thing, the one that
-    the others are held against first; each gets a plot.
+    the others are held against first; each gets a plot, and the differences with their intervals.
     """
 
     data: Mapping[str, DataSet]
@@ -148,10 +148,18 @@ class Study:
     factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, recipe: Compared, *, data: Mapping[str, DataSet], summary: str | None = None) -> Study:
+    def of(
+        cls,
+        recipe: Compared,
+        *,
+        data: Mapping[str, DataSet],
+        summary: str | None = None,
+        factors: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Study:
         """The runs of a recipe as they are, with five seeds."""
         models = {run.name: lambda data, run=run: run for run in recipe.entries}
-        return cls(summary=summary or recipe.summary, data=data, models=models, seeds=(1, 2, 3, 4, 5))
+        seeds = (1, 2, 3, 4, 5)
+        return cls(summary=summary or recipe.summary, data=data, models=models, seeds=seeds, factors=factors or {})
 
     def __post_init__(self) -> None:
         for name, values in (("data", self.data), ("models", self.models), ("seeds", self.seeds)):

@@ -39,6 +39,7 @@ def study(
     from hpgr.api.studying import Bench, run_study
     from hpgr.cli.leaderboard import standing_table
     from hpgr.evaluation.card_files import found_cards
+    from hpgr.evaluation.factor_differences import said, variant_differences, write_differences
     from hpgr.evaluation.factor_plots import write_factor_plots
     from hpgr.evaluation.leaderboard import write_leaderboard
     from hpgr.evaluation.results_tables import write_markdown
@@ -51,9 +52,13 @@ def study(
     write_leaderboard(tables, out, title=asked.summary)
     write_markdown(tables, out / "tables.md")
     plots = write_factor_plots(tables, asked.factors, out / "factors")
+    differences = variant_differences(tables, asked.factors)
+    if differences:
+        write_differences(differences, out / "differences.md")
     if json:
         named = [{"name": t.name, "models": [row.label for row in t.rows]} for t in tables]
         emit({"out": out, "tables": named, "plots": plots})
     else:
         drawn = [f"Plots, one a factor, stand in {out / 'factors'}."] if plots else []
+        drawn += [f"{one.table}, {one.variant} minus {one.base}: {said(one)}" for one in differences]
         show(*map(standing_table, tables), f"Cards, tables.md, index.html and leaderboard.json stand in {out}.", *drawn)

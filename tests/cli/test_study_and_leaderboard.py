@@ -46,6 +46,8 @@ def test_a_study_leaves_cards_tables_and_a_page_and_a_leaderboard_takes_them(run
     assert "| popularity | " in (out / "tables.md").read_text()
     assert "Plots, one a factor, stand in" in answer.out
     assert "<text" in (out / "factors" / "order-time.svg").read_text()
+    assert "markov minus popularity: NDCG@10 " in " ".join(answer.out.split())
+    assert "| Order & time | markov | popularity | 2, 2 | NDCG@10 " in (out / "differences.md").read_text()
 
     page = tmp_path / "page.md"
     page.write_text("# Mine\n<!-- tables -->\n<!-- end of tables -->\n")
