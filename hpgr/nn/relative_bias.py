@@ -76,7 +76,7 @@ class RelativeBias(nn.Module):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchBias:
-    """A ``TabledBias``: the tables, and the times and places of one batch; milliseconds. No ``query_at``: its own row."""
+    """A ``BlockwiseBias``: the tables, and the times and places of one batch; milliseconds. No ``query_at``: its own row."""
 
     place: Tensor | None
     time: Tensor | None

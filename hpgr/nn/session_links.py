@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import row_of
 from hpgr.ops.base_level.plays import first_plays
+from hpgr.ops.keyed_sums import KeyedSums
 
 # A pair is a key: the one item times this plus the other.
 _ROWS = 2**31
-_MERGE_AT = 8_000_000
 
 
 class SessionLinks(nn.Module):
@@ -53,16 +53,14 @@ class SessionLinks(nn.Module):
     @torch.no_grad()
     def count(self, sessions: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Count anew in parts ``(item_T, session_offsets_S1)`` of the training sessions."""
-        key_P = count_P = torch.zeros(0, dtype=torch.int64)
-        waiting: list[Tensor] = []
+        sums = KeyedSums()
         for item_T, offsets in sessions:
-            waiting.append(self._pairs(item_T, offsets).cpu())
-            if sum(map(len, waiting)) > max(_MERGE_AT, len(key_P)):
-                (key_P, count_P), waiting = _merged(key_P, count_P, waiting), []
-        key_P, count_P = _merged(key_P, count_P, waiting)
+            pairs_N = self._pairs(item_T, offsets)
+            sums.add(pairs_N, torch.ones_like(pairs_N))
+        key_P, count_P = sums.found()
         # Every pair is there in both directions, so that each item is the first of some pair.
         item_D, at_P = (key_P // _ROWS).unique_consecutive(return_inverse=True)
-        degree_D = torch.zeros(len(item_D), dtype=torch.float64).index_add_(0, at_P, count_P.double())
+        degree_D = torch.zeros(len(item_D), dtype=torch.float64).index_add_(0, at_P, count_P)
         to_P = torch.searchsorted(item_D, key_P % _ROWS)
         weight_P = count_P / (degree_D[at_P] * degree_D[to_P]).sqrt()
         self.key_P, self.weight_P = key_P.to(self.key_P.device), weight_P.float().to(self.weight_P.device)
@@ -95,9 +93,3 @@ class SessionLinks(nn.Module):
             if prefix + name in state:
                 setattr(self, name, torch.empty_like(state[prefix + name], device=getattr(self, name).device))
         super()._load_from_state_dict(state, prefix, *rest)
-
-
-def _merged(key_P: Tensor, count_P: Tensor, waiting: list[Tensor]) -> tuple[Tensor, Tensor]:
-    new = torch.cat([key_P[:0], *waiting])
-    every, at = torch.cat([key_P, new]).unique(return_inverse=True)
-    return every, torch.zeros_like(every).index_add_(0, at, torch.cat([count_P, torch.ones_like(new)]))

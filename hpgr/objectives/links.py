@@ -14,8 +14,7 @@ from torch import Tensor
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import position_in_row
-
-_MERGE_AT = 8_000_000
+from hpgr.ops.keyed_sums import KeyedSums
 
 
 class LinkRule(Protocol):
@@ -76,31 +75,18 @@ class SummedLinks:
 
     def __init__(self, rule: LinkRule, num_items: int) -> None:
         self.rule, self.num_items = rule, num_items
-        self._key_N = torch.zeros(0, dtype=torch.int64)
-        self._weight_N = torch.zeros(0, dtype=torch.float64)
-        self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._sums = KeyedSums()
 
     def add(self, history: History) -> None:
         """Count the links of ``history``; those from or to items outside the catalogue are left out."""
         from_N, to_N, weight_N = self.rule.links(history)
         known = (from_N < self.num_items) & (to_N < self.num_items)
-        self._waiting.append((from_N[known] * self.num_items + to_N[known], weight_N[known]))
-        # Merging only what is as long as the sum itself keeps the cost of sorting linear in the log.
-        if sum(len(key) for key, _ in self._waiting) > max(_MERGE_AT, len(self._key_N)):
-            self._merge()
+        self._sums.add(from_N[known] * self.num_items + to_N[known], weight_N[known])
 
     def links(self) -> tuple[Tensor, Tensor, Tensor]:
         """``(from_N, to_N, weight_N)`` ordered by ``from`` and ``to``."""
-        self._merge()
-        return self._key_N // self.num_items, self._key_N % self.num_items, self._weight_N.float()
-
-    def _merge(self) -> None:
-        # Older sums first: every weight is added in the order of the log, wherever it is cut.
-        key = torch.cat([self._key_N, *(key for key, _ in self._waiting)])
-        weight = torch.cat([self._weight_N, *(weight.double() for _, weight in self._waiting)])
-        self._waiting = []
-        self._key_N, at = key.unique(return_inverse=True)
-        self._weight_N = torch.zeros(self._key_N.shape[0], dtype=torch.float64).index_add_(0, at, weight)
+        key_N, weight_N = self._sums.found()
+        return key_N // self.num_items, key_N % self.num_items, weight_N.float()
 
 
 def ages(history: History) -> Tensor:

@@ -2,7 +2,7 @@
 
 import torch
 
-import hpgr.objectives.links as links
+import hpgr.ops.keyed_sums as keyed_sums
 from hpgr.core.batch import History
 from hpgr.core.seeds import torch_generator
 from hpgr.objectives.links import SkipLinks, SummedLinks
@@ -18,12 +18,12 @@ def histories() -> list[History]:
 def test_merging_early_changes_no_bit(monkeypatch):
     sums = []
     for merge_at in (10**9, 100, 0):
-        monkeypatch.setattr(links, "_MERGE_AT", merge_at)
+        monkeypatch.setattr(keyed_sums, "_MERGE_AT", merge_at)
         counter = SummedLinks(SkipLinks(reach=3), num_items=8)
         for history in histories():
             counter.add(history)
         if merge_at == 0:
-            assert len(counter._key_N) > 0, "nothing was merged on the way"
+            assert len(counter._sums._key_P) > 0, "nothing was merged on the way"
         sums.append(counter.links())
     for merged in sums[1:]:
         assert all(torch.equal(a, b) for a, b in zip(sums[0], merged))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from hpgr.core.jagged import shapes_are_fixed
-from hpgr.ops.attention.block_bias import TabledBias
+from hpgr.ops.attention.block_bias import BlockwiseBias
 from hpgr.ops.attention.blocked import attention_blocked
 from hpgr.ops.attention.fixed import attention_fixed
 from hpgr.ops.attention.fused import attention_fused, can_fuse
@@ -88,4 +88,4 @@ def implementation_for(
         return chosen("auto", IMPLEMENTATIONS, triton=chooses_triton(q_THK, bias))
     if can_fuse(weights, rule, bias) and q_THK.shape[2] == v_THK.shape[2]:
         return "fused"
-    return "blocked" if bias is None or isinstance(bias, TabledBias) else "vectorised"
+    return "blocked" if bias is None or isinstance(bias, BlockwiseBias) else "vectorised"

@@ -26,7 +26,7 @@ class GroupBias(Protocol):
 
 
 @runtime_checkable
-class TabledBias(Protocol):
+class BlockwiseBias(Protocol):
     """A bias read from tables."""
 
     def of(self, query_rows: Tensor, key_rows: Tensor) -> Tensor:

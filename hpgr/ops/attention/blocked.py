@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hpgr.core.errors import UnsupportedError
-from hpgr.ops.attention.block_bias import TabledBias
+from hpgr.ops.attention.block_bias import BlockwiseBias
 from hpgr.ops.attention.group_blocks import GroupBlocks
 from hpgr.ops.attention.mask_rule import MaskRule
 from hpgr.ops.attention.row_groups import RowGroup, row_groups
@@ -46,7 +46,7 @@ def attention_blocked(
     Raises: UnsupportedError for a bias without tables.
     """
     bias = weighing.bias
-    if bias is not None and not isinstance(bias, TabledBias):
+    if bias is not None and not isinstance(bias, BlockwiseBias):
         raise UnsupportedError(f"bias ({type(bias).__name__}) must tell its tables for impl blocked; use vectorised")
     plan = _Plan(offsets_B1, rule, weighing, bias, sizes or BlockSizes())
     k_THK, v_THK = k_THK.to(q_THK.dtype), v_THK.to(q_THK.dtype)
@@ -59,7 +59,7 @@ class _Plan:
     offsets_B1: Tensor
     rule: MaskRule
     weighing: Weighing
-    bias: TabledBias | None
+    bias: BlockwiseBias | None
     sizes: BlockSizes
 
     def groups(self, heads: int) -> Iterator[tuple[RowGroup, GroupBlocks]]:

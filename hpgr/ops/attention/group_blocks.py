@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hpgr.ops.attention.block_bias import BlockBias, TabledBias
+from hpgr.ops.attention.block_bias import BlockBias, BlockwiseBias
 from hpgr.ops.attention.block_weights import Scratch, block_weights
 from hpgr.ops.attention.mask_rule import MaskRule
 from hpgr.ops.attention.row_groups import RowGroup
@@ -23,7 +23,7 @@ class GroupBlocks:
     """Tensors are ``[n, L, …]`` with ``n = b * H``; the score of a pair is recomputed wherever it is needed."""
 
     def __init__(
-        self, group: RowGroup, rule: MaskRule, weighing: Weighing, bias: TabledBias | None, sizes: BlockSizes
+        self, group: RowGroup, rule: MaskRule, weighing: Weighing, bias: BlockwiseBias | None, sizes: BlockSizes
     ) -> None:
         self._weights = block_weights(weighing.kind)
         self._sight = Sight(rule, group, hide_padding=not self._weights.in_parts, run=sizes.run)
