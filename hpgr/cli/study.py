@@ -57,7 +57,16 @@ def study(
         write_differences(differences, out / "differences.md")
     if json:
         named = [{"name": t.name, "models": [row.label for row in t.rows]} for t in tables]
-        emit({"out": out, "tables": named, "plots": plots})
+        told = [
+            {"table": d.table, "factor": d.factor, "variant": d.variant, "base": d.base}
+            | {
+                found.metric: {"value": i.value, "low": i.low, "high": i.high}
+                for found in d.found
+                for i in [found.interval]
+            }
+            for d in differences
+        ]
+        emit({"out": out, "tables": named, "plots": plots, "differences": told})
     else:
         drawn = [f"Plots, one a factor, stand in {out / 'factors'}."] if plots else []
         drawn += [f"{one.table}, {one.variant} minus {one.base}: {said(one)}" for one in differences]

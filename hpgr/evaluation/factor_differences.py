@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpgr.evaluation.card import ResultCard
 from hpgr.evaluation.headlines import HEADLINES
+from hpgr.evaluation.results_tables import cell_text
 from hpgr.evaluation.seeds import SeedDifference, difference_over_seeds
 from hpgr.evaluation.standings import Row, Standing
 from hpgr.evaluation.writing import write_whole
@@ -29,7 +30,7 @@ class VariantDifference:
 
 
 def variant_differences(tables: Sequence[Standing], factors: Mapping[str, Sequence[str]]) -> list[VariantDifference]:
-    """For each factor and table the variants of which, as of the base, there are two seeds and values of single users.
+    """For each factor and table the variants of which, as of the base, there are two seeds, and values of single users in a main metric.
 
     ``factors``: by name the models that vary in it, the base first.
     """
@@ -41,6 +42,9 @@ def variant_differences(tables: Sequence[Standing], factors: Mapping[str, Sequen
                 if base not in rows or variant not in rows:
                     continue
                 sides = rows[base].cards, rows[variant].cards
+                metrics = _metrics(table, *sides)
+                if not metrics:
+                    continue
                 told.append(
                     VariantDifference(
                         table=table.name,
@@ -48,7 +52,7 @@ def variant_differences(tables: Sequence[Standing], factors: Mapping[str, Sequen
                         base=base,
                         variant=variant,
                         seeds=(len(sides[0]), len(sides[1])),
-                        found=_differences(*sides, _metrics(table, *sides)),
+                        found=_differences(*sides, metrics),
                     )
                 )
     return told
@@ -62,7 +66,7 @@ def write_differences(differences: Sequence[VariantDifference], path: Path) -> N
     ]
     for one in differences:
         cells = (one.table, one.factor, one.variant, one.base, f"{one.seeds[1]}, {one.seeds[0]}", said(one))
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join(map(cell_text, cells))} |")
     write_whole(path, ("\n".join(lines) + "\n").encode())
 
 

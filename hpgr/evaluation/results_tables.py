@@ -83,11 +83,11 @@ def _block(table: Standing) -> str:
                 size,
             ]
         )
-    lines = ["| " + " | ".join(_text(cell) for cell in cells) + " |" for cells in rows]
+    lines = ["| " + " | ".join(cell_text(cell) for cell in cells) + " |" for cells in rows]
     below = any(row.below for row in table.rows)
     note = ["", f"† below a counting baseline in {table.metrics[0]}."] if below else []
-    facts = f"{_text(asked(table))}; certificate `{table.card.certificate.hash[:12]}`."
-    return "\n".join([f"### {_text(table.name)}", "", facts, "", *lines, *note, ""])
+    facts = f"{cell_text(asked(table))}; certificate `{table.card.certificate.hash[:12]}`."
+    return "\n".join([f"### {cell_text(table.name)}", "", facts, "", *lines, *note, ""])
 
 
 def shown(row: Row, metric: str) -> str:
@@ -96,7 +96,7 @@ def shown(row: Row, metric: str) -> str:
     return text if spread is None else re.sub(r"^(\S+)", rf"\1 ± {number(spread)}", text)
 
 
-def _text(cell: str) -> str:
+def cell_text(cell: str) -> str:
     """Safe in a Markdown cell or heading: no markup, no new column or line."""
     cell = " ".join(cell.split())
     return cell.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")

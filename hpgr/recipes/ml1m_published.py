@@ -48,10 +48,7 @@ def ml1m_published() -> Recipe:
         published=_PUBLISHED,
         entries=(
             *rows({"sasrec ce": sasrec(num_heads=1, dropout=0.1)}, StageSettings(epochs=50, patience=5)),
-            *rows(
-                {"sasrec bce": sasrec(dim=50, num_heads=1, loss="bce")},
-                StageSettings(epochs=120, patience=10),
-            ),
+            *rows({"sasrec bce": sasrec(dim=50, num_heads=1, loss="bce")}, StageSettings(epochs=120, patience=10)),
             *rows({"gsasrec": gsasrec()}, StageSettings(epochs=55, limit_batches=100, patience=10)),
             *rows(
                 {"bert4rec": bert4rec(dropout=0.2, max_len=_LEN)},

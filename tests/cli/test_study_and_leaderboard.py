@@ -47,7 +47,11 @@ def test_a_study_leaves_cards_tables_and_a_page_and_a_leaderboard_takes_them(run
     assert "Plots, one a factor, stand in" in answer.out
     assert "<text" in (out / "factors" / "order-time.svg").read_text()
     assert "markov minus popularity: NDCG@10 " in " ".join(answer.out.split())
-    assert "| Order & time | markov | popularity | 2, 2 | NDCG@10 " in (out / "differences.md").read_text()
+    assert "| Order &amp; time | markov | popularity | 2, 2 | NDCG@10 " in (out / "differences.md").read_text()
+
+    (told,) = json.loads(run("study", file, "--out", out, "--json").out)["differences"]
+    assert (told["factor"], told["variant"], told["base"]) == ("Order & time", "markov", "popularity")
+    assert told["NDCG@10"]["low"] <= told["NDCG@10"]["value"] <= told["NDCG@10"]["high"]
 
     page = tmp_path / "page.md"
     page.write_text("# Mine\n<!-- tables -->\n<!-- end of tables -->\n")

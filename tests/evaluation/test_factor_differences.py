@@ -11,12 +11,12 @@ from hpgr.evaluation.intervals import Interval
 from hpgr.evaluation.standings import standings
 
 
-def found(model, tmp_path, *, level, seeds=(1, 2, 3, 4, 5), kept=True):
+def found(model, tmp_path, *, level, seeds=(1, 2, 3, 4, 5), kept=True, column="NDCG@10"):
     """Cards whose users have NDCG@10 of 0 to 1 around ``level``."""
     users_U = np.linspace(-0.2, 0.2, 40)
     for seed in seeds:
         values_U = users_U + level + 0.001 * seed
-        frame = pl.DataFrame({"user_id": np.arange(40), "num_queries": 1, "NDCG@10": values_U})
+        frame = pl.DataFrame({"user_id": np.arange(40), "num_queries": 1, column: values_U})
         card = ResultCard(
             model=model,
             config={"class": "hpgr.training.run:Run", "name": model, "seed": seed},
@@ -36,8 +36,12 @@ def test_each_variant_is_held_against_the_base(tmp_path):
         *found("deep", tmp_path, level=0.5),
         *found("single", tmp_path, level=0.6, seeds=(1,)),
         *found("compact", tmp_path, level=0.6, kept=False),
+        *found("other users' values", tmp_path, level=0.6, column="novelty"),
     ]
-    factors = {"Depth": ("plain", "deep", "single", "compact", "never run"), "Width": ("wide", "plain")}
+    factors = {
+        "Depth": ("plain", "deep", "single", "compact", "other users' values", "never run"),
+        "Width": ("wide", "plain"),
+    }
     (one,) = variant_differences(standings(cards), factors)
     assert (one.factor, one.base, one.variant, one.seeds) == ("Depth", "plain", "deep", (5, 5))
     (difference,) = one.found
