@@ -9,9 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from hpgr.api.study import DataSet, Study
+from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.session_rows import SessionRows
+from hpgr.objectives.costs import FullSoftmax
+from hpgr.objectives.next_item import NextItem
+from hpgr.objectives.next_session import NextSession
+from hpgr.objectives.set_softmax import SetSoftmax
 from hpgr.recipes import recipes
 from hpgr.training.run import Run, overridden
 
@@ -33,6 +39,7 @@ SWITCHES = {
     "sigma 3": (f"{SELECTION}.sigma=3",),
     "sigma learned": (f"{SELECTION}.learn_sigma=true",),
     "score-weighted": (f"{SELECTION}.weighting=score",),
+    "query learned": (f"{SELECTION}.weighting=score", f"{SELECTION}.learn_query=true"),
     "similar and recent": (f"{SELECTION}.recency=0.1",),
     "inside sessions": (f"{SELECTION}.same_session=true",),
 }
@@ -54,12 +61,36 @@ def _from_scratch(data: DataSet) -> Run:
     return replace(run, model=run.model.ranker)
 
 
+def _forwards(objective: Any, *, sessions: bool) -> Callable[[DataSet], Run]:
+    """Pre-training that predicts what comes, where nothing reads ahead: events by places and times that no later one moves."""
+
+    def run_of(data: DataSet) -> Run:
+        run = data.entry("hpgr")
+        first = run.model.retriever
+        sem = replace(first.trunk.sem, causal=True) if sessions else None
+        place = TimeAwarePosition.Config(order="from_start", clock="previous")
+        first = replace(
+            first,
+            trunk=replace(first.trunk, sem=sem, position=place),
+            encoder=replace(first.encoder, causal=True),
+            objective=objective,
+        )
+        return replace(run, model=replace(run.model, retriever=first))
+
+    return run_of
+
+
 def ablations() -> Study:
     made = {name: recipes()[name]() for name in LOGS}
     return Study(
         summary="HPGR part by part",
         data={name: DataSet.of(recipe) for name, recipe in made.items()},
         models={name: _switched(changes) for name, changes in SWITCHES.items()}
-        | {"session-sparse rows": _sparse_rows, "no pre-training": _from_scratch},
+        | {
+            "next items": _forwards(NextItem.Config(cost=FullSoftmax(temperature=0.05)), sessions=False),
+            "next sessions": _forwards(NextSession.Config(cost=SetSoftmax(temperature=0.05)), sessions=True),
+            "session-sparse rows": _sparse_rows,
+            "no pre-training": _from_scratch,
+        },
         seeds=(1, 2, 3, 4, 5),
     )

@@ -55,7 +55,9 @@ def preference_mask(frame: Any, history: History, candidates: Candidates) -> Pre
     centres_1K = encoder.selector.centres(
         signal.candidates_CD, signal.history_TD, history.user_offsets, candidates.offsets, cold_C=signal.cold_C
     )
-    similarity_T = F.normalize(signal.history_TD, dim=-1) @ F.normalize(signal.candidates_CD[0], dim=-1)
+    similarity_T = F.normalize(signal.history_TD, dim=-1) @ F.normalize(
+        encoder.selector.asked(signal.candidates_CD)[0], dim=-1
+    )
     chosen_T = torch.zeros(history.num_events, dtype=torch.bool)
     chosen_T[centres_1K[0][centres_1K[0] >= 0]] = True
     gate_T, there_W = torch.zeros(history.num_events), found[0][0] >= 0

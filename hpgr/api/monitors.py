@@ -44,13 +44,14 @@ def zero_shot_auc(
     by: Literal["similar", "last", "random"],
 ) -> float | None:
     """The AUC of the mean cosine of each candidate to the ``k`` events chosen ``by``; None where labels are all alike."""
-    selector = replace(config, by=by, learn_sigma=False).build()
+    recency = config.recency if by == "similar" else 0.0
+    chosen = replace(config, by=by, learn_sigma=False, learn_query=False, recency=recency)
     scores, labels, device = [], [], device_of(frame)
     for history, candidates, _ in batches:
         history, candidates = history.to(device), candidates.to(device)
         signal = frame.signal(history, candidates)
         history_TD, candidates_CD = signal.history_TD, signal.candidates_CD
-        rows_CK = selector.centres(
+        rows_CK = chosen.build(dim=history_TD.shape[1]).centres(
             candidates_CD, history_TD, history.user_offsets, candidates.offsets, cold_C=signal.cold_C
         )
         there_CK = rows_CK >= 0

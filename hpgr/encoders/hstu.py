@@ -66,7 +66,7 @@ class HstuEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.layers = nn.ModuleList(config.layer.build(dim=dim) for _ in range(config.num_layers))
-        self.selector = config.selection.build() if config.selection else None
+        self.selector = config.selection.build(dim=dim) if config.selection else None
         self.bias = config.bias.build() if config.bias else None
         additive = config.selection is not None and config.gate == "additive"
         heads = config.layer.num_heads

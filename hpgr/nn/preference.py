@@ -33,6 +33,8 @@ class PreferenceSelector(nn.Module):
         False: raw dot product. ``weighting`` ``score``: the softmax of the chosen similarities, at most 1.
         ``same_session``: a Gaussian ends at the border of its session. ``learn_sigma``: the width is trained, starting
         at ``sigma``. ``recency``: what an event loses of its cosine for each doubling of its place from the newest.
+        ``learn_query``: a candidate is compared as a trained matrix, at first the identity, makes it; it learns through
+        the weights ``score``, and how long a cosine's vector comes out is how sharply they tell events apart.
         """
 
         k: int = 16
@@ -46,6 +48,7 @@ class PreferenceSelector(nn.Module):
         same_session: bool = False
         learn_sigma: bool = False
         recency: float = 0.0
+        learn_query: bool = False
 
         def __post_init__(self) -> None:
             if self.k < 1:
@@ -60,6 +63,11 @@ class PreferenceSelector(nn.Module):
                 raise ConfigError(f"recency ({self.recency}) must not be negative")
             if self.recency and not (self.by == "similar" and self.cosine):
                 raise ConfigError(f"recency ({self.recency}) must be 0 unless by is similar and cosine True")
+            if self.learn_query and not (self.by == "similar" and self.weighting == "score"):
+                raise ConfigError(
+                    f"learn_query ({self.learn_query}) must be False unless by is similar and weighting score, through which "
+                    "it learns"
+                )
             check_bits(self.bits)
             if self.by == "hashed" and not self.cosine:
                 raise ConfigError("cosine (False) must be True where by is hashed; signs know no length")
@@ -71,12 +79,13 @@ class PreferenceSelector(nn.Module):
                 if getattr(self, name) not in known:
                     raise ConfigError(f"{name} ({getattr(self, name)}) must be one of {', '.join(known)}")
 
-        def build(self) -> PreferenceSelector:
-            return PreferenceSelector(self)
+        def build(self, *, dim: int) -> PreferenceSelector:
+            return PreferenceSelector(self, dim)
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, dim: int) -> None:
         super().__init__()
         self.config = config
+        self.query_DD = nn.Parameter(torch.eye(dim)) if config.learn_query else None
         # Trained through its logarithm, so that it stays positive.
         self.log_sigma = nn.Parameter(torch.tensor(math.log(config.sigma))) if config.learn_sigma else None
 
@@ -97,7 +106,7 @@ class PreferenceSelector(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """``(rows_CW, gate_CW)``: rows of the history, each once, and gates in (0, 1]; then -1 and 0.
 
-        The vectors are compared without gradient. ``cold_C`` bool: candidates without a place in that space; they
+        No gradient reaches the vectors. ``cold_C`` bool: candidates without a place in that space; they
         prefer the newest events. ``session_T`` int64: the session of every event.
         """
         candidates_CD, history_TD = candidates_CD.detach(), history_TD.detach()
@@ -130,7 +139,7 @@ class PreferenceSelector(nn.Module):
             query_CW, key_TW = (sign_codes(x, self.config.bits) for x in (candidates_CD, history_TD))
             near_CK = hashed_positions(query_CW, key_TW, user_offsets, candidate_offsets, self.config.k)
             return torch.where(cold_C[:, None], last_CK, near_CK)
-        query_CD, key_TD, cosine = candidates_CD, history_TD, self.config.cosine
+        query_CD, key_TD, cosine = self.asked(candidates_CD), history_TD, self.config.cosine
         if self.config.by == "random":
             query_CD, key_TD, cosine = torch.ones_like(candidates_CD[:, :1]), _noise(user_offsets, history_TD), False
         elif self.config.recency:
@@ -141,14 +150,22 @@ class PreferenceSelector(nn.Module):
         near_CK = nearest_positions(query_CD, key_TD, user_offsets, candidate_offsets, self.config.k, cosine=cosine)
         return near_CK if self.config.by == "random" else torch.where(cold_C[:, None], last_CK, near_CK)
 
+    def asked(self, candidates_CD: Tensor) -> Tensor:
+        """``[C, D]``: the candidates as events are held against them."""
+        if self.query_DD is None:
+            return candidates_CD
+        return (F.normalize(candidates_CD, dim=-1) if self.config.cosine else candidates_CD) @ self.query_DD.T
+
     def _weights(self, candidates_CD: Tensor, history_TD: Tensor, rows_CK: Tensor) -> Tensor:
         there_CK = rows_CK >= 0
         if self.config.weighting == "one" or not history_TD.shape[0]:
             return there_CK.to(history_TD.dtype)
+        query_CD = self.asked(candidates_CD)
         if self.config.cosine:
-            candidates_CD, history_TD = F.normalize(candidates_CD, dim=-1), F.normalize(history_TD, dim=-1)
+            query_CD = F.normalize(query_CD, dim=-1) if self.query_DD is None else query_CD
+            history_TD = F.normalize(history_TD, dim=-1)
         chosen_CKD = history_TD[rows_CK.clamp(min=0)]
-        score_CK = (chosen_CKD @ candidates_CD[:, :, None]).squeeze(-1).masked_fill(~there_CK, -torch.inf)
+        score_CK = (chosen_CKD @ query_CD[:, :, None]).squeeze(-1).masked_fill(~there_CK, -torch.inf)
         # A softmax rescaled to a maximum of 1 is the exponential of the distance to the best score.
         best_C1 = score_CK.amax(1, keepdim=True).clamp(min=torch.finfo(score_CK.dtype).min)
         return (score_CK - best_C1).exp()

@@ -17,7 +17,7 @@ def _select(cold=(False,) * 4, history=None, candidates=None, **options):
     axes = torch.eye(8)
     history = axes if history is None else history
     candidates = axes[[1, 4, 0, 7]] if candidates is None else candidates
-    selector = PreferenceSelector.Config(**options).build()
+    selector = PreferenceSelector.Config(**options).build(dim=8)
     return selector(candidates, history, OFFSETS, ASKED, cold_C=torch.tensor(cold), session_T=SESSION)
 
 
@@ -96,7 +96,7 @@ def test_a_gaussian_may_end_at_its_session():
 
 def test_a_learned_width_gets_a_gradient_and_the_vectors_none():
     vectors = torch.eye(8).requires_grad_()
-    selector = PreferenceSelector.Config(k=1, learn_sigma=True).build()
+    selector = PreferenceSelector.Config(k=1, learn_sigma=True).build(dim=8)
     _, gate = selector(vectors[:4], vectors, OFFSETS, ASKED, cold_C=torch.zeros(4).bool(), session_T=SESSION)
     gate.sum().backward()
     assert selector.log_sigma.grad > 0
@@ -104,9 +104,32 @@ def test_a_learned_width_gets_a_gradient_and_the_vectors_none():
     assert selector.sigma.item() == 1.0
 
 
+def test_a_learned_query_begins_as_no_query_and_learns_through_the_weights():
+    history, candidates = torch.randn(8, 8), torch.randn(4, 8)
+    plain, learned = (
+        _select(k=2, history=history, candidates=candidates, weighting="score", learn_query=learn)
+        for learn in (False, True)
+    )
+    assert plain[0].tolist() == learned[0].tolist()
+    torch.testing.assert_close(plain[1], learned[1])
+    # A matrix that turns axis 1 into axis 3 and is twice as long: similarities 2 and 0.
+    selector = PreferenceSelector.Config(k=2, sigma=0.0, weighting="score", learn_query=True).build(dim=8)
+    with torch.no_grad():
+        selector.query_DD[:] = 2 * torch.eye(8)[:, [0, 3, 2, 1, 4, 5, 6, 7]]
+    vectors = torch.eye(8).requires_grad_()
+    rows, gate = selector(
+        vectors[[1, 4, 0, 7]], vectors, OFFSETS, ASKED, cold_C=torch.zeros(4).bool(), session_T=SESSION
+    )
+    assert rows[0].tolist() == [3, 5]
+    assert gate[0].tolist() == pytest.approx([1.0, math.exp(-2)])
+    gate.sum().backward()
+    assert selector.query_DD.grad.abs().sum() > 0
+    assert vectors.grad is None
+
+
 def test_a_candidate_alone_chooses_what_it_chooses_in_company():
     history, candidates = torch.randn(8, 4), torch.randn(4, 4)
-    selector = PreferenceSelector.Config(k=2, weighting="score").build()
+    selector = PreferenceSelector.Config(k=2, weighting="score").build(dim=4)
     together = selector(candidates, history, OFFSETS, ASKED, cold_C=torch.zeros(4).bool(), session_T=SESSION)
     alone = selector(
         candidates[1:2],
@@ -133,6 +156,7 @@ def test_a_candidate_alone_chooses_what_it_chooses_in_company():
         ({"aggregate": "mean"}, r"aggregate \(mean\) must be one of sum, max"),
         ({"recency": -0.1}, r"recency \(-0.1\) must not be negative"),
         ({"recency": 0.1, "by": "last"}, r"recency \(0.1\) must be 0 unless by is similar and cosine True"),
+        ({"learn_query": True}, r"learn_query \(True\) must be False unless by is similar and weighting score"),
         ({"weighting": "two"}, r"weighting \(two\) must be one of one, score"),
     ],
 )
