@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from hpgr.training.module import TrainingDiverged
 from hpgr.training.run import Run, overridden
 
 Say = Callable[[str], None]
+_Told = tuple[list[str], list[ResultCard]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +51,7 @@ def run_study(
 ) -> list[ResultCard]:
     """The card of every data set, model and seed, in that order. ``only``: names of models and data sets to run.
 
-    ``workers`` above 1: so many processes, a model each, which read the study from ``file`` again.
+    ``workers`` above 1: so many processes, the trials or a seed of a model each, which read the study from ``file`` again.
 
     Raises: ConfigError or UnknownNameError, before anything runs, for a study that is not whole.
     """
@@ -69,19 +70,17 @@ def run_study(
     threads = max(1, (os.cpu_count() or 1) // workers)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (threads,)) as pool:
-        waiting = [pool.submit(_apart, file, bench.out, name, model) for name, model in jobs]
         try:
-            told = [future.result() for future in waiting]
+            found = _in_processes(study, jobs, bench, lambda *job: pool.submit(_apart, file, bench.out, *job))
         finally:
             pool.shutdown(cancel_futures=True)
-    for lines, _ in told:
-        for line in lines:
-            bench.say(line)
-    return [card for _, cards in told for card in cards]
+    return [found[name, model, seed] for name, model in jobs for seed in study.seeds]
 
 
-def model_cards(study: Study, name: str, model: str, bench: Bench) -> list[ResultCard]:
-    """Tune one model on one data set, then its card for each seed."""
+def model_cards(
+    study: Study, name: str, model: str, bench: Bench, seeds: Sequence[int] | None = None
+) -> list[ResultCard]:
+    """Tune one model on one data set, then its card for each of ``seeds``; None: those of the study."""
     asked, store, folder = study.data[name], opened(study, name, bench), bench.out / file_name(name)
 
     def say(line: str) -> None:
@@ -100,9 +99,10 @@ def model_cards(study: Study, name: str, model: str, bench: Bench) -> list[Resul
             "tuning setting": ", ".join(changes),
             f"tuning {found.metric} on validation": found.value,
         }
-        say(f"{model}: {len(trials)} trials; the best is {', '.join(changes)}: {found.outcome}")
+        if not seeds:
+            say(f"{model}: {len(trials)} trials; the best is {', '.join(changes)}: {found.outcome}")
     cards = []
-    for seed in study.seeds:
+    for seed in study.seeds if seeds is None else seeds:
         run, place = overridden(run_of(study, asked, model, seed), changes), folder / f"seed-{seed}"
         say(f"{model}: seed {seed}")
         cards.append(
@@ -223,10 +223,32 @@ def _trials(study: Study, base: Run, store: SequenceStore, asked: DataSet, bench
     return tune(search, tuning.trials, key, bench.out / "trials" / file_name(base.name), judge)
 
 
-def _apart(file: Path, out: Path, name: str, model: str) -> tuple[list[str], list[ResultCard]]:
-    """One model in a process of its own: what it said, and its cards."""
+def _in_processes(
+    study: Study, jobs: Sequence[tuple[str, str]], bench: Bench, submit: Callable[..., Future[_Told]]
+) -> dict[tuple[str, str, int], ResultCard]:
+    """Every card by data set, model and seed; a model's seeds wait for its trials, and nothing else waits."""
+    cards: dict[tuple[str, str, int], ResultCard] = {}
+    waiting: dict[Future[_Told], tuple[str, str, tuple[int, ...]]] = {}
+    for name, model in jobs:
+        tuned = study.tuning is not None and study.tuning.spaces.get(model)
+        first: list[tuple[int, ...]] = [()] if tuned else [(seed,) for seed in study.seeds]
+        waiting |= {submit(name, model, seeds): (name, model, seeds) for seeds in first}
+    while waiting:
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            name, model, seeds = waiting.pop(future)
+            lines, found = future.result()
+            for line in lines:
+                bench.say(line)
+            cards |= {(name, model, seed): card for seed, card in zip(seeds, found)}
+            if not seeds:
+                waiting |= {submit(name, model, (seed,)): (name, model, (seed,)) for seed in study.seeds}
+    return cards
+
+
+def _apart(file: Path, out: Path, name: str, model: str, seeds: tuple[int, ...]) -> _Told:
+    """Trials of a model, or its cards of some seeds, in a process of its own: what it said, and the cards."""
     lines: list[str] = []
-    cards = model_cards(study_of(file), name, model, Bench(out=out, say=lines.append))
+    cards = model_cards(study_of(file), name, model, Bench(out=out, say=lines.append), seeds)
     return lines, cards
 
 

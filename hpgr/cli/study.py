@@ -25,7 +25,9 @@ def study(
         list[str] | None,
         typer.Option("--only", metavar="NAME", help="Run this model, or on this data set, only; repeatable."),
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, metavar="N", help="Processes, a model each.")] = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, metavar="N", help="Processes, a model's trials or a seed each.")
+    ] = 1,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -33,6 +33,30 @@ def helper() -> int:
     return 1
 """
 
+TUNED = f"""
+import polars as pl
+
+from hpgr.api.runs import run_for
+from hpgr.api.study import DataSet, Study, Tuning
+from hpgr.data.log import EventLog
+from hpgr.data.simulator import Simulator
+from hpgr.data.store import SequenceStore
+
+def built(path):
+    simulator = Simulator(Simulator.Config(num_users=40, num_items=60, num_categories=5, days=20, seed=5))
+    return SequenceStore.build(EventLog.read(pl.concat(list(simulator.frames()))), path, ties="set")
+
+def mine() -> Study:
+    return Study(
+        data={{"small": DataSet(question="retrieve", build=built)}},
+        models={{
+            "sasrec": lambda data: run_for("sasrec", changes={QUICK}),
+            "popularity": lambda data: run_for("popularity"),
+        }},
+        tuning=Tuning(trials=2, spaces={{"sasrec": {RATES}}}, sampler="random"),
+    )
+"""
+
 
 @pytest.fixture(scope="module")
 def log():
@@ -218,6 +242,23 @@ def test_wrong_studies_are_refused_before_anything_runs(study, tmp_path):
             replace(study.tuning, **options)
     with pytest.raises(ConfigError, match=r"source .* or build must be given, and only one"):
         DataSet(question="rank")
+
+
+@pytest.mark.slow
+def test_processes_try_settings_first_and_then_take_a_seed_each(tmp_path):
+    file, said = tmp_path / "mine.py", list[str]()
+    file.write_text(TUNED)
+    cards = run_study(study_of(file), Bench(out=tmp_path / "out", say=said.append), workers=2, file=file)
+    assert [(card.model, card.seeds) for card in cards] == [
+        (name, (seed,)) for name in ("sasrec", "popularity") for seed in (1, 2, 3)
+    ]
+    assert all(card.monitors["tuning trials"] == 2 for card in cards[:3])
+    assert len({card.monitors["tuning setting"] for card in cards[:3]}) == 1
+    assert len([line for line in said if "2 trials; the best is" in line]) == 1
+    assert sorted(path.name for path in (tmp_path / "out" / "small" / "trials" / "sasrec").iterdir()) == [
+        "001.json",
+        "002.json",
+    ]
 
 
 def test_a_file_has_one_function_that_returns_a_study(tmp_path):

@@ -82,6 +82,7 @@ def test_a_study_in_processes_gives_the_same_cards(run, file, tmp_path):
         assert "views, markov: seed 2" in answer.err
         (table,) = json.loads((out / "leaderboard.json").read_text())["tables"]
         values.append(table["rows"][0]["metrics"])
+        assert table["rows"][0]["seeds"] == [1, 2]
     assert values[0] == values[1]
 
 
