@@ -15,6 +15,7 @@ from hpgr.core.config import from_tree
 from hpgr.core.vocabulary import Vocabulary
 from hpgr.data.asked_histories import LogFacts
 from hpgr.data.catalogue import Catalogue
+from hpgr.data.history_rule import DEFAULT_HISTORY
 from hpgr.data.item_clock import ItemClock
 from hpgr.data.requests import ExposedRequests
 from hpgr.frames.bundle import Bundle, read_bundle
@@ -61,4 +62,5 @@ def log_facts(facts: dict[str, Any], items: Vocabulary) -> LogFacts:
         ties=facts["ties"],
         actions=tuple(facts["actions"]),
         end_ms=facts["log_end_ms"],
+        history=from_tree(facts["history"]) if "history" in facts else DEFAULT_HISTORY,
     )

@@ -113,7 +113,7 @@ def _batch_without(
     events = OrderedEvents(
         item_idx=np.asarray(asked.events.item_idx)[kept],
         time_ms=np.asarray(asked.events.time_ms)[kept],
-        action=np.asarray(asked.events.action)[kept],
+        action=np.asarray(asked.events.action[kept]),
         user_offsets=np.array([0, len(kept)], dtype=np.int64),
         session_offsets=np.append(begins, len(kept)).astype(np.int64),
         session_rule=asked.events.session_rule,

@@ -68,7 +68,14 @@ def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = No
             seed=run.seed,
             validate=validation(frame, stage, material, run),
             keep=keep,
-            asked=(run.windows, run.split, run.candidates if stage.batches == "candidates" else None),
+            asked={
+                "config of batches": (
+                    run.windows,
+                    run.split,
+                    run.candidates if stage.batches == "candidates" else None,
+                ),
+                "files of the store": material.store.manifest["files"],
+            },
         )
         ratio = (results[stage.name].curve or ({},))[-1].get("sem_branch_ratio", 0.0)
         if ratio > BRANCH_LIMIT:

@@ -320,7 +320,7 @@ class Recommender:
         if users is not None:
             if isinstance(users, str) or not isinstance(users, Sequence):
                 users = [users]
-            asked = of_users(store or self.store(), users, at)
+            asked = of_users(store or self.store(), users, at, actions=self._facts["actions"])
             if (store or self.store()).items != self._ready().clock.items:
                 raise DataError(
                     f"store ({(store or self.store()).path}) must hold the items of the bundle's log; use the store it was trained on"
@@ -342,6 +342,7 @@ def _facts(store: SequenceStore, material: Material, run: Run, stages: dict[str,
         "certificate": {"hash": certificate.hash, "facts": certificate.facts},
         "sessions": store.manifest["sessions"],
         "ties": store.ties,
+        "history": store.manifest["history"],
         "actions": actions_of(store),
         "log_end_ms": int(np.max(store.time_ms)) + 1,
         "train_count": material.split.catalogue.train_count.tolist(),

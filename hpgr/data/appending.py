@@ -18,6 +18,7 @@ from hpgr.data.event_files import event_dtype
 from hpgr.data.exposure_files import EXPOSURE, ExposureFiles
 from hpgr.data.item_table import item_table
 from hpgr.data.log import EventLog
+from hpgr.data.log_checks import ORDER
 from hpgr.data.store import SequenceStore
 from hpgr.data.store_plan import StorePlan
 
@@ -40,6 +41,12 @@ def append(store_path: str | Path, log: EventLog, *, items: Any = None, memory_m
         if list(log.roles) != list(store.manifest["columns"]):
             ours, theirs = (", ".join(roles) for roles in (store.manifest["columns"], log.roles))
             raise DataError(f"columns of {log.name} ({theirs}) must be those of the store {path} ({ours}); convert it")
+        if store.timed != (log.time_unit != ORDER):
+            kinds = ("times", "an order only") if store.timed else ("an order only", "times")
+            raise DataError(
+                f"{log.columns.time} of {log.name} ({kinds[1]}) must be as in the store {path} ({kinds[0]}); "
+                f"read the log with --time-unit {'s, ms or us' if store.timed else ORDER}"
+            )
         grown = _Grown(store, log, plan)
         write = StoreWriter(folder, log, plan, census=grown.census, dtype=grown.dtype)
         files, counts = write.columns(grown.old_events, grown.put_exposures)
@@ -119,13 +126,14 @@ class _Grown:
         old = self._store.exposures
         if old is None:
             return
+        own_ms = old.times_ms()
         for start in range(0, len(old.request_user), _BLOCK_REQUESTS):
             block = slice(start, min(start + _BLOCK_REQUESTS, len(old.request_user)))
             lengths = np.diff(old.offsets[block.start : block.stop + 1])
             rows = slice(int(old.offsets[block.start]), int(old.offsets[block.stop]))
             records = np.empty(rows.stop - rows.start, dtype=EXPOSURE)
             records["user"] = np.repeat(self._user[old.request_user[block]], lengths)
-            records["time"] = np.repeat(old.request_time_ms[block], lengths)
+            records["time"] = records["shown"] = own_ms[rows]
             records["request"] = np.repeat(old.request_code[block], lengths)
             records["item"] = self._item[old.item_idx[rows]]
             records["label"] = old.label[rows]

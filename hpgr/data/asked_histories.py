@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,8 @@ import polars as pl
 
 from hpgr.core.errors import ConfigError, DataError
 from hpgr.core.vocabulary import Vocabulary
-from hpgr.data.history import Events, RawEvents, ordered_events
+from hpgr.data.history import Events, RawEvents, Recoded, ordered_events
+from hpgr.data.history_rule import DEFAULT_HISTORY, HistoryRule
 from hpgr.data.log import EventLog
 from hpgr.data.ordering import canonical_codes, stable_codes
 from hpgr.data.ranges import lower_bound, offsets_from
@@ -41,8 +42,14 @@ class AskedHistories:
     dropped: int = 0
 
 
-def of_users(store: SequenceStore, users: Sequence[Any], at: int | str | datetime | None) -> AskedHistories:
-    """Users of ``store`` by their ids, asked ``at`` a moment (default: just after the store's newest event)."""
+def of_users(
+    store: SequenceStore, users: Sequence[Any], at: int | str | datetime | None, *, actions: Sequence[str] | None = None
+) -> AskedHistories:
+    """Users of ``store`` by their ids, asked ``at`` a moment (default: just after the store's newest event).
+
+    ``actions``: kinds of events by the codes that they are to have, where those may not be the store's: a store that grew by a
+    kind counts anew. Kinds that are not among them have the code 0.
+    """
     ids = pl.Series("user_id", list(users), strict=False)
     rows = store.users.rows(ids)
     known = rows >= 0
@@ -50,8 +57,12 @@ def of_users(store: SequenceStore, users: Sequence[Any], at: int | str | datetim
     offsets = np.asarray(store.user_offsets)
     start, end = offsets[rows[known]], offsets[rows[known] + 1]
     now_ms = np.full(int(known.sum()), now)
+    events: Events = store
+    if actions is not None and list(actions) != store.actions:
+        code = {name: i + 1 for i, name in enumerate(actions)}
+        events = Recoded(store, store.action, np.array([0, *(code.get(name, 0) for name in store.actions)]))
     return AskedHistories(
-        events=store,
+        events=events,
         users=store.users.at(rows[known]).rename("user_id"),
         start=start,
         stop=lower_bound(store.time_ms, start, end, now_ms),
@@ -63,27 +74,30 @@ def of_users(store: SequenceStore, users: Sequence[Any], at: int | str | datetim
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LogFacts:
     """What a bare history must share with the log that a model was trained on: ``items`` known, session ``rule``, ``ties``,
-    ``actions`` in the order of their codes, and ``end_ms``, just after its newest event."""
+    ``actions`` in the order of their codes, ``end_ms``, just after its newest event, and which rows are ``history``."""
 
     items: Vocabulary
     rule: SessionRule
     ties: str
     actions: tuple[str, ...]
     end_ms: int
+    history: HistoryRule = DEFAULT_HISTORY
 
 
 def of_histories(histories: Any, log: LogFacts, at: int | str | datetime | None) -> AskedHistories:
     """Bare histories: ids of one anonymous user; a mapping of user id to ids; or a table, or its path, in a log's columns.
 
     Ids without times are taken as one event a second, the newest a second before ``at`` (default: the end of the log). A table
-    needs no user column if it is one anonymous user's. With times, ``at`` defaults to just after each user's newest event.
+    needs no user column if it is one anonymous user's; of its rows those count that would be history in the log. With times,
+    ``at`` defaults to just after each user's newest event.
     """
     if isinstance(histories, Mapping) or (isinstance(histories, Sequence) and not isinstance(histories, str)):
         table = _bare(histories, moment_ms(at, default=log.end_ms))
     else:
-        table = _table(histories)
-    users = Vocabulary.of(table["user"]) if len(table) else Vocabulary(pl.Series("id", [ANONYMOUS]))
-    row = users.rows(table["user"])
+        table = _table(histories, log.history)
+    ids = pl.Series(list(histories)) if isinstance(histories, Mapping) else table["user"]
+    users = Vocabulary.of(ids) if len(ids) else Vocabulary(pl.Series("id", [ANONYMOUS]))
+    row = users.rows(table["user"].cast(users.ids.dtype))
     order = np.argsort(row, kind="stable")
     table, offsets = table[order], offsets_from(np.bincount(row, minlength=len(users)))
     raw, rule = _raw(table, offsets, log)
@@ -130,14 +144,18 @@ def _bare(histories: Sequence[Any] | Mapping[Any, Sequence[Any]], at_ms: int) ->
     return pl.DataFrame({"user": pl.Series(user), "item": pl.Series(item), "time_ms": time_ms})
 
 
-def _table(histories: Any) -> pl.DataFrame:
+def _table(histories: Any, rule: HistoryRule) -> pl.DataFrame:
     source = histories
     if isinstance(histories, (pl.DataFrame, pl.LazyFrame)) and "user_id" not in histories.lazy().collect_schema():
         source = histories.with_columns(user_id=pl.lit(ANONYMOUS))
     log = EventLog.read(source)
     log.validate()
-    events = log.events().collect()
-    return events.filter(pl.col("label").is_null() | (pl.col("label") > 0)) if "label" in events.columns else events
+    # Rows that name no kind of event are taken to be of one that counts.
+    rule = rule if "event" in log.roles else replace(rule, events=None)
+    rows = rule.rows(log).filter("is_history")
+    if rule.duplicates == "drop":
+        rows = rows.unique(["user", "item", "time_ms", "action_name"], keep="first", maintain_order=True)
+    return rows.collect()
 
 
 def _raw(table: pl.DataFrame, offsets: np.ndarray, log: LogFacts) -> tuple[RawEvents, SessionRule]:
@@ -161,7 +179,7 @@ def _raw(table: pl.DataFrame, offsets: np.ndarray, log: LogFacts) -> tuple[RawEv
 
 def _action_codes(table: pl.DataFrame, actions: Sequence[str]) -> np.ndarray:
     """As in a store: 0 for an unknown action, else 1 + its place among the log's."""
-    if "event" not in table.columns or not actions:
+    if "action_name" not in table.columns or not actions:
         return np.zeros(len(table), dtype=np.int64)
     codes = {name: i + 1 for i, name in enumerate(actions)}
-    return table["event"].replace_strict(codes, default=0, return_dtype=pl.Int64).fill_null(0).to_numpy()
+    return table["action_name"].replace_strict(codes, default=0, return_dtype=pl.Int64).fill_null(0).to_numpy()

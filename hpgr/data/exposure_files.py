@@ -14,8 +14,11 @@ from hpgr.data.event_files import records_of, rows_within
 from hpgr.data.spill import Spill, balanced_starts
 
 EXPOSURE = np.dtype(
-    [("user", "<i4"), ("item", "<i4"), ("time", "<i8"), ("label", "<f4"), ("request", "<i8")], align=True
+    [("user", "<i4"), ("item", "<i4"), ("time", "<i8"), ("label", "<f4"), ("request", "<i8"), ("shown", "<i8")],
+    align=True,
 )
+"""``time``: of the request, once it is known; ``shown``: of the row itself."""
+
 _FILES = {
     "request_user": np.int32,
     "request_time_ms": np.int64,
@@ -24,6 +27,7 @@ _FILES = {
     "exposure_item_idx": np.int32,
     "exposure_label": np.float32,
 }
+_OWN_TIME = "exposure_time_ms"
 
 
 class ExposureFiles:
@@ -60,7 +64,8 @@ class ExposureFiles:
                 self._by_time.add(records["time"], records)
         num_rows = 0
         with ExitStack() as stack:
-            columns = {n: stack.enter_context(ColumnWriter(self._folder, n, kind)) for n, kind in _FILES.items()}
+            kinds = _FILES if self._by_user is None else _FILES | {_OWN_TIME: np.int64}
+            columns = {n: stack.enter_context(ColumnWriter(self._folder, n, kind)) for n, kind in kinds.items()}
             for part in range(self._num_parts):
                 records = _in_order(self._by_time.take(part), item_code)
                 first = np.flatnonzero(_begins(records))
@@ -70,6 +75,8 @@ class ExposureFiles:
                 columns["request_offsets"].append(num_rows + first)
                 columns["exposure_item_idx"].append(records["item"])
                 columns["exposure_label"].append(records["label"])
+                if self._by_user is not None:
+                    columns[_OWN_TIME].append(records["shown"])
                 num_rows += len(records)
             columns["request_offsets"].append(np.array([num_rows]))
         counts = {"requests": columns["request_user"].length, "exposures": num_rows}
@@ -81,7 +88,7 @@ def exposures_of(batch: pl.DataFrame) -> np.ndarray:
     shown = batch.filter(pl.col("label").is_not_null())
     if "request" not in shown.columns:
         shown = shown.with_columns(request=pl.lit(0, dtype=pl.Int64))
-    return records_of(shown, EXPOSURE)
+    return records_of(shown.with_columns(shown="time"), EXPOSURE)
 
 
 def _request_times(records: np.ndarray) -> np.ndarray:

@@ -15,19 +15,44 @@ from hpgr.data.ranges import flat_index, offsets_from
 from hpgr.data.sessions import SessionRule
 
 
+class Column(Protocol):
+    """Values by rows ``[n]``."""
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray: ...
+
+
 class Events(Protocol):
-    """Events grouped by user and ordered by time: a store, or ``OrderedEvents``."""
+    """Events grouped by user and ordered by time: a store, ``Recoded`` or ``OrderedEvents``."""
 
     @property
     def item_idx(self) -> np.ndarray: ...
     @property
     def time_ms(self) -> np.ndarray: ...
     @property
-    def action(self) -> np.ndarray: ...
+    def action(self) -> Column: ...
     @property
     def session_offsets(self) -> np.ndarray: ...
     @property
     def session_rule(self) -> SessionRule: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Recoded:
+    codes: np.ndarray
+    table: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        found: np.ndarray = self.table[self.codes[rows]]
+        return found
+
+
+class Recoded:
+    """Events whose kinds have other codes: what was code ``i`` is ``table[i]``."""
+
+    def __init__(self, events: Events, codes: np.ndarray, table: np.ndarray) -> None:
+        self.item_idx, self.time_ms = events.item_idx, events.time_ms
+        self.session_offsets, self.session_rule = events.session_offsets, events.session_rule
+        self.action: Column = _Recoded(codes, table)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -113,7 +138,7 @@ def gather_history(
     return History(
         item_idx=torch.from_numpy(catalogue.rows(np.asarray(events.item_idx)[at])),
         time_ms=torch.from_numpy(time_ms.astype(np.int64, copy=False)),
-        action=torch.from_numpy(np.asarray(events.action)[at].astype(np.int64)),
+        action=torch.from_numpy(np.asarray(events.action[at]).astype(np.int64)),
         user_offsets=torch.from_numpy(offsets),
         session_offsets=torch.from_numpy(_session_offsets(np.asarray(events.session_offsets), start, stop, offsets)),
         now_ms=torch.from_numpy(np.array(now_ms, dtype=np.int64)),

@@ -67,7 +67,7 @@ class ItemClock:
         categories, names = _categories(store.item_table)
         if store.exposures is not None:
             item, label = np.asarray(store.exposures.item_idx), np.asarray(store.exposures.label)
-            time_ms = np.repeat(store.exposures.request_time_ms, np.diff(store.exposures.offsets))
+            time_ms = store.exposures.times_ms()
             shown = Listed.of_pairs(item, time_ms, size)
             clicked = Listed.of_pairs(item[label > 0], time_ms[label > 0], size)
         return cls(

@@ -92,12 +92,13 @@ def time_note(found: Measured) -> str:
     column = found.roles["time"]
     if found.unit == ORDER:
         return f"{column} read as order, a second a step: the log has no times"
+    floored = "; floored to ms, inside which events keep the order of their rows" if found.unit == "us" else ""
     if found.declared:
-        return f"{column} read as {found.unit} (declared)"
+        return f"{column} read as {found.unit} (declared){floored}"
     first, last = (_day(found.in_ms(found.count[f"{end} time"])) for end in ("min", "max"))
     if found.unit == "datetime":
         return f"{column} read as datetimes, UTC where no zone is given: {first} to {last}"
-    return f"{column} read as {found.unit} (inferred: {first} to {last})"
+    return f"{column} read as {found.unit} (inferred: {first} to {last}){floored}"
 
 
 def _time_expression(table: pl.LazyFrame, kind: pl.DataType) -> tuple[pl.Expr, bool]:

@@ -64,18 +64,18 @@ def merged(old: np.ndarray, new: np.ndarray, first_user: int) -> np.ndarray:
 
 
 def settle_ties(records: np.ndarray, item_code: np.ndarray) -> np.ndarray:
-    """``records`` with simultaneous events in canonical order: by ``tie`` where it is, then by ``item_code [V]``.
+    """``records`` with simultaneous events in canonical order: by ``tie`` and ``session`` where they are, then by ``item_code [V]``.
 
-    Every other column follows, so that the order of rows in the file is without effect.
+    Sessions of one moment stay whole. Every other column follows, so that the order of rows in the file is without effect.
     """
     tied = np.flatnonzero(_tied(records))
     if not len(tied):
         return records
     rows = np.take(records, tied)
     names = rows.dtype.names or ()
-    rest = [name for name in names if name not in ("user", "time", "tie", "item")]
+    rest = [name for name in names if name not in ("user", "time", "tie", "session", "item")]
     levels = [_bits(rows[name]) for name in reversed(rest)] + [rows["item"], item_code[rows["item"]]]
-    levels += [rows["tie"]] if "tie" in names else []
+    levels += [rows[name] for name in ("session", "tie") if name in names]
     records = records.copy()
     records[tied] = np.take(rows, np.lexsort([*levels, _keys(rows, int(rows["user"][0]))]))
     return records

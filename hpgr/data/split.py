@@ -14,6 +14,7 @@ from hpgr.data.catalogue import Catalogue
 from hpgr.data.certificate import Certificate, certify
 from hpgr.data.leakage import refuse_leaks
 from hpgr.data.ranges import Queries, Ranges, flat_index, lower_bound, offsets_from
+from hpgr.data.request_parts import answered_in
 from hpgr.data.split_rules import Given, GlobalTime, LastSession, LeaveOneOut, SplitRule, border_ms
 from hpgr.data.store import SequenceStore
 
@@ -24,7 +25,8 @@ _NEVER = np.iinfo(np.int64).max
 class Split:
     """The parts of one store. Requests are rows of its exposures, in order of time; none where there are no exposures.
 
-    The history of a request is what its user did strictly before it.
+    The history of a request is what its user did strictly before it. One that a held-out event answers belongs to the part of
+    that event, also where it was shown earlier.
     """
 
     catalogue: Catalogue
@@ -159,6 +161,8 @@ def _given(store: SequenceStore, parts: np.ndarray) -> _Held:
     if len(parts) != len(store.item_idx) or not np.isin(parts, (0, 1, 2)).all():
         raise DataError(f"given parts ({len(parts)} rows) must be 0, 1 or 2 for each of {len(store.item_idx)} events")
     first, end = np.asarray(store.user_offsets[:-1]), np.asarray(store.user_offsets[1:])
+    # An unsigned difference never falls.
+    parts = np.asarray(parts, dtype=np.int64)
     falls = np.diff(parts) < 0
     falls[first[(first > 0) & (first < len(parts))] - 1] = False
     if falls.any():
@@ -237,5 +241,6 @@ def _requests(store: SequenceStore, held: _Held) -> tuple[np.ndarray, np.ndarray
         return none, none, none
     user, time_ms = np.asarray(store.exposures.request_user), np.asarray(store.exposures.request_time_ms)
     part = np.where(time_ms < held.valid_ms[user], 0, np.where(time_ms < held.test_ms[user], 1, 2))
+    part = np.maximum(part, answered_in(store, {1: held.validation, 2: held.test}))
     part[time_ms >= held.end_ms] = 3
     return np.flatnonzero(part == 0), np.flatnonzero(part == 1), np.flatnonzero(part == 2)

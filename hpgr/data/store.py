@@ -29,6 +29,7 @@ _EXPOSURE_COLUMNS = {
     "item_idx": "exposure_item_idx",
     "label": "exposure_label",
 }
+_EXPOSURE_TIME = "exposure_time_ms"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -37,6 +38,7 @@ class Exposures:
 
     ``request_user`` int32 and ``request_time_ms`` int64 ``[R]``; ``offsets`` int64 ``[R+1]``; ``item_idx`` int32 and
     ``label`` float32 ``[E]``. ``request_code`` int64 ``[R]`` stands for the log's request id, 0 where it has none.
+    ``time_ms`` int64 ``[E]``: of each item's own row, where requests have ids; their own time is the first of their rows.
     """
 
     request_user: np.ndarray
@@ -45,6 +47,13 @@ class Exposures:
     offsets: np.ndarray
     item_idx: np.ndarray
     label: np.ndarray
+    time_ms: np.ndarray | None
+
+    def times_ms(self) -> np.ndarray:
+        """``[E]`` int64: when each item was shown or chosen."""
+        if self.time_ms is not None:
+            return np.asarray(self.time_ms)
+        return np.repeat(np.asarray(self.request_time_ms), np.diff(self.offsets))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -122,7 +131,8 @@ class SequenceStore:
 
         exposures = None
         if manifest["counts"]["exposures"]:
-            exposures = Exposures(**{name: column(file) for name, file in _EXPOSURE_COLUMNS.items()})
+            columns = {name: column(file) for name, file in _EXPOSURE_COLUMNS.items()}
+            exposures = Exposures(**columns, time_ms=optional(_EXPOSURE_TIME))
         table = folder / "item_table.parquet"
         return cls(
             path=folder,

@@ -17,7 +17,7 @@ from hpgr.data.ordering import tie_column
 from hpgr.data.sessions import SessionRule
 
 KIND = "hpgr sequence store"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -133,16 +133,24 @@ def differences_from(
 
 
 def shared_metrics(frames: Sequence[pl.DataFrame], metrics: Sequence[str] | None = None) -> list[str]:
-    """``metrics``, by default all that every frame has.
+    """``metrics``, by default all that some user has a value of in every frame.
 
     Raises: DataError where that is none, or one is missing.
     """
-    every = [name for name in metric_columns(frames[0]) if all(name in frame.columns for frame in frames)]
+    every = [name for name in metric_columns(frames[0]) if known_together(name, frames)]
     if not every:
         raise DataError(f"metrics ({', '.join(metric_columns(frames[-1]))}) must include one that both sides have")
     if not set(metrics or ()) <= set(every):
         raise DataError(f"metrics ({', '.join(metrics or ())}) must be among those of both sides ({', '.join(every)})")
     return list(metrics or every)
+
+
+def known_together(name: str, frames: Sequence[pl.DataFrame]) -> bool:
+    """Whether a user has a value of the metric in all frames."""
+    if not all(name in frame.columns for frame in frames):
+        return False
+    known = [frame.filter(pl.col(name).is_not_null())["user_id"] for frame in frames]
+    return bool(set(known[0]).intersection(*known[1:]))
 
 
 def same_users(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:

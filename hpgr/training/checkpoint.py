@@ -61,27 +61,37 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def origin(
-    name: str, module: nn.Module, settings: StageSettings, *, seed: int, steps: int, asked: Any = None
+    name: str,
+    module: nn.Module,
+    settings: StageSettings,
+    *,
+    seed: int,
+    steps: int,
+    asked: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What two runs must share for one to go on where the other stopped; ``start`` is a hash of the first weights.
 
-    ``asked``: configs of what the batches are made of.
+    ``asked``: by name what the batches are made of, configs or plain values.
     """
     state = module.state_dict()
     shapes = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in state.items())
     start = hashlib.sha256()
     for tensor in state.values():
         start.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    config = json.dumps([to_tree(getattr(module, "config", None)), to_tree(asked)], sort_keys=True)
+    made_of = {"config of the model": getattr(module, "config", None), **(asked or {})}
     return {
         "stage": name,
         "seed": seed,
         "batches an epoch": steps,
         "shapes of the model's tensors": f"{len(state)}, sha256 {hashlib.sha256(shapes.encode()).hexdigest()[:12]}",
-        "config of model and batches": f"sha256 {hashlib.sha256(config.encode()).hexdigest()[:12]}",
+        **{name: f"sha256 {_digest(value)}" for name, value in made_of.items()},
         "start": start.hexdigest(),
         **{f"stages.{name}.{option}": to_tree(value) for option, value in asdict(settings).items()},
     }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(to_tree(value), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def same_start(kept: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -> bool:

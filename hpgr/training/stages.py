@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -51,7 +51,7 @@ def fit_stage(
     seed: int,
     validate: Validate | None = None,
     keep: Housekeeping | None = None,
-    asked: Any = None,
+    asked: Mapping[str, Any] | None = None,
 ) -> StageResult:
     """Train ``stage.module`` and leave it with the weights of the epoch that was best on ``validate``, or of the last.
 

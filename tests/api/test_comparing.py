@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -13,6 +14,7 @@ from hpgr.api.runs import run_for
 from hpgr.core.errors import ConfigError
 from hpgr.data.log import EventLog
 from hpgr.data.requests import SampledRequests
+from hpgr.data.sessions import IdleGap
 from hpgr.data.simulator import Simulator
 from hpgr.data.store import SequenceStore
 from hpgr.data.windows import TrainWindows
@@ -71,9 +73,24 @@ def test_a_changed_option_is_trained_anew_and_not_taken_from_the_old_training(st
         run.model.retriever, objective=replace(run.model.retriever.objective, mask_prob=0.6))))  # fmt: skip
     assert training_name(run) != training_name(changed)
     before = fitted(store, run, tmp_path, "one").frame.retriever.items.weight
-    with pytest.raises(ConfigError, match="config of model and batches"):
+    with pytest.raises(ConfigError, match="config of the model"):
         fitted(store, changed, tmp_path, "one")
     assert not torch.equal(before, fitted(store, changed, tmp_path, "other").frame.retriever.items.weight)
+
+
+def test_a_training_is_not_taken_up_on_another_store(store, tmp_path):
+    run = runs()[0]
+    fitted(store, run, tmp_path, "one")
+    events = pl.DataFrame(
+        {
+            "user_id": np.repeat(np.arange(store.num_users), np.diff(store.user_offsets)),
+            "item_id": store.items.at(store.item_idx),
+            "timestamp": store.time_ms,
+        }
+    )
+    other = SequenceStore.build(EventLog.read(events), tmp_path / "other", sessions=IdleGap(gap_s=10**6))
+    with pytest.raises(ConfigError, match=r"files of the store|batches an epoch"):
+        fitted(other, run, tmp_path, "one")
 
 
 def test_a_card_of_another_log_is_not_kept(store, tmp_path):

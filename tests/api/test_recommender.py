@@ -16,6 +16,9 @@ from hpgr.api.evaluating import Measure
 from hpgr.api.recommender import Recommender
 from hpgr.api.runs import split_rule
 from hpgr.core.errors import ConfigError, DataError, UnknownNameError, UnsupportedError
+from hpgr.data.appending import append
+from hpgr.data.history import gather_history
+from hpgr.data.history_rule import HistoryRule
 from hpgr.data.log import EventLog
 from hpgr.data.simulator import Simulator
 from hpgr.data.split_rules import GlobalTime, LastSession
@@ -168,6 +171,69 @@ def test_an_empty_history_gets_what_is_popular(sasrec, store):
     found = sasrec.recommend(histories=[], wanted=Wanted(k=3)).table
     counts = sasrec._held_out(None).split.catalogue.train_count
     assert found["item_id"][0] in sasrec._ready().catalogue.items.at(np.flatnonzero(counts == counts.max())).to_list()
+
+
+def test_users_with_nothing_done_stay_in_a_mapping(sasrec, store):
+    item = store.items.ids[0]
+    found = sasrec.recommend(histories={"anna": [], "ben": [item], "cleo": []}, wanted=Wanted(k=2)).table
+    assert found["user_id"].unique().sort().to_list() == ["anna", "ben", "cleo"]
+    alone = sasrec.recommend(histories={"anna": []}, wanted=Wanted(k=2)).table
+    assert alone["user_id"].to_list() == ["anna", "anna"]
+    assert alone["item_id"].to_list() == found.filter(pl.col("user_id") == "anna")["item_id"].to_list()
+
+
+@pytest.mark.parametrize("rule", [HistoryRule(events=("buy",), duplicates="drop"), HistoryRule(labels="all")])
+def test_a_bare_table_is_read_by_the_rule_of_the_log(rule, tmp_path):
+    rows = [
+        (
+            user,
+            f"i{(user + 3 * k) % 9}",
+            1_700_000_000 + 86_400 * k + 3600 * user,
+            "buy" if k % 2 else "view",
+            float(k % 3 == 0) if k > 3 else None,
+        )
+        for user in range(12)
+        for k in [0, 1, 1, 2, 3, 4, 5, 6, 7]
+    ]
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "event", "label"], orient="row")
+    store = SequenceStore.build(EventLog.read(frame), tmp_path / "store", history=rule)
+    model = Recommender("sasrec", changes=["stages.retrieve.epochs=1"]).fit(store)
+    model.save(tmp_path / "bundle")
+    model = Recommender.load(tmp_path / "bundle")
+    asked = model._asked_histories([5], None, None, store)
+    bare = model._asked_histories(None, frame.filter(pl.col("user_id") == 5), None, store)
+    for name in ("item_idx", "time_ms", "action"):
+        told, kept = (getattr(one.events, name)[one.start[0] : one.stop[0]] for one in (bare, asked))
+        assert told.tolist() == kept.tolist(), name
+    assert bare.unknown_items == ()
+
+
+def test_a_store_that_grew_by_a_kind_of_events_is_read_as_before(tmp_path):
+    rows = [
+        (u, f"i{(u + k) % 9}", 1_700_000_000 + 86_400 * k, "buy" if k % 2 else "view")
+        for u in range(9)
+        for k in range(6)
+    ]
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp", "event"], orient="row")
+    store = SequenceStore.build(EventLog.read(frame), tmp_path / "store")
+    model = Recommender("sasrec", changes=["stages.retrieve.epochs=1"]).fit(store)
+    model.save(tmp_path / "bundle")
+    model, moment = Recommender.load(tmp_path / "bundle"), 1_700_000_000_000 + 6 * 86_400_000
+    later = frame.filter(pl.col("user_id") > 4).with_columns(
+        event=pl.lit("add"), timestamp=pl.col("timestamp") + 10 * 86_400
+    )
+    grown = append(tmp_path / "store", EventLog.read(later))
+    assert (store.actions, grown.actions) == (["buy", "view"], ["add", "buy", "view"])
+    before, after = (model._asked_histories([3, 7], None, at, one) for one, at in ((store, moment), (grown, moment)))
+    histories = [
+        gather_history(one.events, model._ready().catalogue, one.start, one.stop, one.now_ms, max_len=30)
+        for one in (before, after)
+    ]
+    assert histories[0].action.tolist() == histories[1].action.tolist()
+    assert set(histories[0].action.tolist()) == {1, 2}
+    new = model._asked_histories([7], None, None, grown)
+    told = gather_history(new.events, model._ready().catalogue, new.start, new.stop, new.now_ms, max_len=3)
+    assert told.action.tolist() == [0, 0, 0]
 
 
 def test_seen_items_are_left_out_when_asked(fitted, store):

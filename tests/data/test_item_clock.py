@@ -40,6 +40,26 @@ def test_counts_are_strictly_before_now_and_inside_the_window(clock):
     assert clock.count(clock.clicked, rows, now, 5).tolist() == [0, 0, 0, 1, 1, 0]
 
 
+def test_a_list_with_an_id_is_known_row_by_row(make_store):
+    # One list, read from the top: c is chosen four seconds after a was seen.
+    log = pl.DataFrame(
+        [(1, "a", 0, 0.0, 7), (1, "b", 2000, 0.0, 7), (1, "c", 4000, 1.0, 7)],
+        schema={
+            "user_id": pl.Int64,
+            "item_id": pl.String,
+            "timestamp": pl.Int64,
+            "label": pl.Float32,
+            "request_id": pl.Int64,
+        },
+        orient="row",
+    ).with_columns(pl.col("timestamp") + START)
+    store = make_store(log)
+    clock, rows = ItemClock.build(store), np.array([2, 2, 2])
+    assert store.exposures.request_time_ms.tolist() == [START]
+    for kind in (clock.shown, clock.clicked, clock.events):
+        assert clock.count(kind, rows, START + np.array([1, 4000, 4001])).tolist() == [0, 0, 1]
+
+
 def test_first_sighting_counts_what_was_only_shown(clock):
     now = START + np.array([0, 1, 20, 21, 50])
     first = clock.first_ms(np.array([0, 0, 1, 1, -1]), now)

@@ -175,6 +175,20 @@ def test_given_sessions_and_days_are_cut_as_the_rule_says(tmp_path: Path) -> Non
     assert days.session_offsets.tolist() == [0, 2, 4]
 
 
+def test_simultaneous_sessions_stay_whole_where_ties_are_a_set(tmp_path: Path) -> None:
+    # Ten days of two baskets of five each, told by the day alone.
+    log = pl.DataFrame(
+        {
+            "user_id": [1] * 100,
+            "item_id": range(100),
+            "timestamp": [NOON_S + 86_400 * (i // 10) for i in range(100)],
+            "session_id": [f"basket {i // 5}" for i in range(100)],
+        }
+    ).sample(fraction=1.0, shuffle=True, seed=3)
+    store = SequenceStore.build(EventLog.read(log), tmp_path / "set", ties="set", sessions=GivenSessions())
+    assert store.num_sessions == 20
+
+
 def shown_log(**changes: object) -> pl.DataFrame:
     """Two lists shown to user 1, one to user 2 at the same time, and two plain events."""
     values = {
@@ -328,7 +342,7 @@ def test_an_older_version_and_other_folders_are_refused(tmp_path: Path) -> None:
     built(random_log(5, 0), path)
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(manifest | {"format": 0}))
-    with pytest.raises(DataError, match=r"format 0\) must be of format 1; rebuild it with: hpgr prepare LOG --out"):
+    with pytest.raises(DataError, match=r"format 0\) must be of format 2; rebuild it with: hpgr prepare LOG --out"):
         SequenceStore.open(path)
     with pytest.raises(DataError, match=r"absent\) must be a folder that hpgr wrote; rebuild it with"):
         SequenceStore.open(tmp_path / "nothing")

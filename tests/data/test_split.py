@@ -8,6 +8,7 @@ import pytest
 
 from hpgr.core.errors import ConfigError, DataError, UnknownNameError
 from hpgr.data.columns import Columns
+from hpgr.data.history_rule import HistoryRule
 from hpgr.data.log import EventLog
 from hpgr.data.sessions import GivenSessions
 from hpgr.data.split import Split, split
@@ -221,6 +222,56 @@ def test_requests_follow_each_users_own_borders(make_store, shown_log):
         for r in requests:
             borders = valid[int(user[r])], test[int(user[r])]
             assert sum(moment[r] >= border for border in borders) == part
+
+
+@pytest.mark.parametrize("with_ids", [False, True], ids=["moments", "request ids"])
+def test_a_list_that_a_held_out_event_answers_is_not_of_an_earlier_part(make_store, with_ids):
+    # Lists of three are shown each hour, and what is chosen is an event five seconds later, or a row of the list with its own time.
+    rows = []
+    for user in range(2):
+        for k, chosen in enumerate("abca"):
+            begin = 1_700_000_000_000 + k * HOUR
+            for item in ("x", "y", chosen):
+                later = 5000 if with_ids and item == chosen else 0
+                rows.append((user, item, begin + later, "shown", float(item == chosen), 100 * user + k))
+            if not with_ids:
+                rows.append((user, chosen, begin + 5000, "click", None, None))
+    frame = pl.DataFrame(
+        rows, schema=["user_id", "item_id", "timestamp", "event", "label", "request_id"], orient="row", strict=False
+    ).with_columns(pl.col("label").cast(pl.Float32))
+    history = HistoryRule() if with_ids else HistoryRule(events=("click",))
+    store = make_store(frame if with_ids else frame.drop("request_id"), history=history)
+    exposures, names = store.exposures, store.items.ids.to_list()
+
+    def chosen_from(requests):
+        found = []
+        for r in requests:
+            row = slice(exposures.offsets[r], exposures.offsets[r + 1])
+            found += [names[i] for i, y in zip(exposures.item_idx[row], exposures.label[row]) if y > 0]
+        return "".join(sorted(found))
+
+    for rule, parts in (
+        (LeaveOneOut(), ("aabb", "cc", "aa")),
+        (LeaveOneOut(train_on_validation=True), ("aabbcc", "", "aa")),
+        (Given(), ("aabb", "cc", "aa")),
+        (
+            GlobalTime(valid_from=1_700_000_000_000 + 2 * HOUR + 2500, test_from=1_700_000_000_000 + 3 * HOUR + 2500),
+            ("aabb", "cc", "aa"),
+        ),
+    ):
+        given = np.tile([0, 0, 1, 2], 2) if isinstance(rule, Given) else None
+        found = split(store, rule, parts=given)
+        assert (
+            tuple(chosen_from(part) for part in (found.train_requests, found.validation_requests, found.test_requests))
+            == parts
+        ), rule
+
+
+def test_given_parts_of_any_integers_must_rise(make_store):
+    store = make_store(log_of("abcd"))
+    for kind in (np.int64, np.uint8):
+        with pytest.raises(DataError, match="a later event is in an earlier part"):
+            split(store, Given(), parts=np.array([0, 2, 1, 2], dtype=kind))
 
 
 def test_what_is_refused(make_store):

@@ -99,6 +99,10 @@ def test_a_log_of_another_kind_is_refused_and_the_store_stays(tmp_path: Path) ->
         DataError, match=r"line of the frame \(float64\) must be of the store's type, int64; convert it"
     ):
         append(tmp_path / "store", read(log.with_columns(pl.col("line").cast(pl.Float64))))
+    with pytest.raises(
+        DataError, match=r"timestamp of the frame \(an order only\) must be as in the store .*\(times\)"
+    ):
+        append(tmp_path / "store", EventLog.read(log, columns=COLUMNS, time_unit="order"))
     assert SequenceStore.open(tmp_path / "store").manifest == before
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 

@@ -114,6 +114,13 @@ def test_users_without_a_value_in_any_card_are_left_out():
     assert over_seeds(hidden)["x"].interval.low is None
 
 
+def test_a_metric_that_no_user_has_has_no_interval_and_stops_no_other():
+    lost = pl.lit(None, dtype=pl.Float64).alias("AUC in lists")
+    cards = [replace(c, per_user=c.per_user.with_columns(lost)) for c in trained(0.1, 5)]
+    assert set(over_seeds(cards)) == {"x"}
+    assert [found.metric for found in difference_over_seeds(cards, cards)] == ["x"]
+
+
 def test_draws_depend_on_the_seed_alone():
     cards = trained(0.1, 5)
     assert over_seeds(cards) == over_seeds(cards)

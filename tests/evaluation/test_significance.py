@@ -70,6 +70,14 @@ def test_a_user_without_a_value_on_one_side_is_in_neither_mean():
     assert (found.first, found.second, found.interval.value, found.interval.num_users) == (1.0, 2.0, 1.0, 1)
 
 
+def test_a_metric_that_no_user_has_is_not_compared():
+    first, second = users(x=[1.0, 2.0], y=[None, None]), users(x=[2.0, 3.0], y=[1.0, 1.0])
+    empty = pl.lit(None, dtype=pl.Float64).alias("y")
+    assert [found.metric for found in paired_differences(first.with_columns(empty), second)] == ["x"]
+    with pytest.raises(DataError, match=r"metrics \(y\) must be among those of both sides \(x\)"):
+        paired_differences(first.with_columns(empty), second, metrics=["y"])
+
+
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
     assert holm([0.9, 0.8]) == [1.0, 1.0]

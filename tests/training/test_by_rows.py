@@ -84,13 +84,15 @@ def test_a_stage_with_sparse_gradients_reaches_the_weights_of_one_with_dense_one
     weights = []
     for sparse in (False, True):
         model, asked = stage(sparse=sparse)
+        # In double: a gradient near 0 has another sign from processor to processor, and Adam makes a step of it.
+        model.double()
         first = model.items.weight.detach().clone()
         fit_stage(asked, toy_batches(4), settings=SETTINGS, seed=3)
         weights.append(model.state_dict())
         assert torch.equal(model.items.weight[10:], first[10:]), "only ten items are ever told"
         assert not torch.equal(model.items.weight[:10], first[:10])
     for name, dense in weights[0].items():
-        torch.testing.assert_close(weights[1][name], dense, rtol=1e-4, atol=1e-5, msg=name)
+        torch.testing.assert_close(weights[1][name], dense, rtol=1e-6, atol=1e-9, msg=name)
 
 
 def test_it_is_taken_up_with_its_state(toy_batches, tmp_path):
