@@ -67,8 +67,8 @@ def _forwards(objective: Any, *, sessions: bool) -> Callable[[DataSet], Run]:
     def run_of(data: DataSet) -> Run:
         run = data.entry("hpgr")
         first = run.model.retriever
-        sem = replace(first.trunk.sem, causal=True) if sessions else None
         place = TimeAwarePosition.Config(order="from_start", clock="previous")
+        sem = replace(first.trunk.sem, causal=True, position=place) if sessions else None
         first = replace(
             first,
             trunk=replace(first.trunk, sem=sem, position=place),

@@ -14,10 +14,12 @@ from hpgr.core.batch import Candidates, History
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Preference:
-    """``rows_CW``: events that a candidate's attention lifts, -1 for none, with ``gate_CW`` in (0, 1]."""
+    """``rows_CW``: events that a candidate's attention lifts, -1 for none, with ``gate_CW`` in (0, 1] and the
+    ``similarity_CW`` that selection goes by, in [-1, 1]."""
 
     rows_CW: Tensor
     gate_CW: Tensor
+    similarity_CW: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -40,8 +42,15 @@ def preference(frame: Any, history: History, candidates: Candidates) -> Preferen
     encoder = _encoder(frame)
     if encoder is None:
         return None
-    found = encoder.selected(history, candidates, frame.signal(history, candidates))
-    return None if found is None else Preference(rows_CW=found[0], gate_CW=found[1])
+    signal = frame.signal(history, candidates)
+    found = encoder.selected(history, candidates, signal)
+    if found is None:
+        return None
+    rows_CW, gate_CW = found
+    query_CD = F.normalize(encoder.selector.asked(signal.candidates_CD), dim=-1)
+    chosen_CWD = F.normalize(signal.history_TD, dim=-1)[rows_CW.clamp(min=0)]
+    similarity_CW = torch.einsum("cd,cwd->cw", query_CD, chosen_CWD)
+    return Preference(rows_CW=rows_CW, gate_CW=gate_CW, similarity_CW=similarity_CW)
 
 
 @torch.no_grad()

@@ -24,7 +24,8 @@ def explain(
 
     ``user_id, item_id, rank, event_item_id, event_time_ms, session`` (from the oldest that the model reads, from 1),
     ``weight`` (the selection's gate; null where the model selects nothing and the newest events are listed instead),
-    ``score``, ``score_without`` (the item's score if that event had not happened) and ``change`` (what the event adds).
+    ``score``, ``score_without`` (the item's score if that event had not happened) and ``change`` (what the event adds; null for
+    an item that has no score).
     """
     pieces = []
     for b, user in enumerate(asked.users):
@@ -50,7 +51,10 @@ def _one_user(
             for at, weight in chosen:
                 if at == event:
                     rows.append((c, at, weight, float(score[c]), float(without[c])))
-    rows.sort(key=lambda row: (row[0], row[3] - row[4] if row[2] is None else -row[2], row[1]))
+    place = {(c, at): n for c, chosen in enumerate(picked) for n, (at, _) in enumerate(chosen)}
+    rows.sort(
+        key=lambda row: (row[0], row[4] - row[3] if row[2] is None and np.isfinite(row[3]) else 0.0, place[row[:2]])
+    )
     places = np.array([start + row[1] for row in rows], dtype=np.int64)
     chosen_rows = mine[[row[0] for row in rows]]
     return pl.DataFrame(
@@ -64,7 +68,7 @@ def _one_user(
             pl.Series("weight", [row[2] for row in rows], dtype=pl.Float64),
             pl.Series("score", [row[3] for row in rows], dtype=pl.Float64),
             pl.Series("score_without", [row[4] for row in rows], dtype=pl.Float64),
-            pl.Series("change", [row[3] - row[4] for row in rows], dtype=pl.Float64),
+            pl.Series("change", [row[3] - row[4] if np.isfinite(row[3]) else None for row in rows], dtype=pl.Float64),
         ]
     )
 
@@ -72,22 +76,24 @@ def _one_user(
 def _picked(
     answerer: Answerer, history: History, candidates: Candidates, events: int
 ) -> list[list[tuple[int, float | None]]]:
-    """For each candidate ``(event, weight)`` of the strongest selected events, or of the newest without weights."""
+    """For each candidate ``(event, weight)`` of the strongest selected events, of equal ones the most similar, then the newest; or
+    of the newest without weights."""
     found = preference(answerer.frame, history, candidates)
     if found is None:
         newest = range(max(0, history.num_events - events), history.num_events)
         return [[(event, None) for event in newest] for _ in range(candidates.num_candidates)]
-    gate_CW, order = found.gate_CW.sort(dim=1, descending=True, stable=True)
-    best = found.rows_CW.gather(1, order)[:, :events].tolist()
-    return [
-        [(row, weight) for row, weight in zip(rows, gates) if row >= 0] for rows, gates in zip(best, gate_CW.tolist())
+    columns = (found.gate_CW, found.similarity_CW, found.rows_CW)
+    ranked = [
+        sorted(zip(*of_one), reverse=True) for of_one in zip(*(column.tolist() for column in columns), strict=True)
     ]
+    return [[(row, gate) for gate, _, row in listed if row >= 0][:events] for listed in ranked]
 
 
 def _scores(answerer: Answerer, history: History, candidates: Candidates, by_rank: bool) -> Any:
     if by_rank:
         return answerer.frame.logits(history, candidates)[:, 0]
-    return answerer.frame.scores(history)[candidates.user_of_candidate(), candidates.item_idx]
+    scores_BV = torch.nn.functional.pad(answerer.frame.scores(history), (0, 1), value=-torch.inf)
+    return scores_BV[candidates.user_of_candidate(), candidates.item_idx]
 
 
 def _lists(asked: AskedHistories, rows: list[int], items: np.ndarray) -> Lists:

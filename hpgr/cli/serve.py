@@ -33,8 +33,11 @@ def serve(
         Path | None, typer.Option("--shadow", metavar="BUNDLE", help="A bundle to compare with, unseen by callers.")
     ] = None,
     shadow_share: Annotated[
-        float, typer.Option("--shadow-share", metavar="SHARE", help="Of the questions that the shadow gets.")
-    ] = 0.1,
+        float | None,
+        typer.Option(
+            "--shadow-share", metavar="SHARE", help="Of the questions that the shadow gets; 0.1 unless given."
+        ),
+    ] = None,
     memory_mb: Annotated[
         int, typer.Option("--memory-mb", min=1, metavar="MB", help="For histories held in memory, in each process.")
     ] = 256,
@@ -86,7 +89,7 @@ def serve(
         state=state,
         api_key=read_key(api_key_file),
         shadow=shadow,
-        shadow_share=0.0 if shadow is None else shadow_share,
+        shadow_share=(0.0 if shadow is None else 0.1) if shadow_share is None else shadow_share,
         threads=threads,
         engine=EngineSettings(
             memory_mb=memory_mb,

@@ -49,6 +49,8 @@ class HstuEncoder(nn.Module):
         def __post_init__(self) -> None:
             if self.num_layers < 1:
                 raise ConfigError(f"num_layers ({self.num_layers}) must be at least 1")
+            if self.gate not in ("multiplicative", "additive"):
+                raise ConfigError(f"gate ({self.gate}) must be multiplicative or additive")
             if self.layer.context is not None and self.rows is not None:
                 raise ConfigError(
                     "context of the layer (given) must be None with session-sparse rows, which never hold all scores of an "

@@ -17,6 +17,7 @@ def check_pairing(config: Any) -> None:
     """
     objective, adapter, cost = config.objective, config.adapter, getattr(config.objective, "cost", None)
     _check_causal(config)
+    _check_clock(config)
     if getattr(cost, "needs_distance", False) and not getattr(config.items, "distance", False):
         raise ConfigError(
             f"items ({kind(config.items)}, which score by dot products) must score by distance under {kind(cost)}; "
@@ -67,6 +68,23 @@ def _check_causal(config: Any) -> None:
                 raise ConfigError(
                     f"{slot} ({kind(part)}, which reads later sessions) must not under {kind(asking)}: it would read what it is "
                     "to predict; take a causal one or BySession around one"
+                )
+
+
+def _check_clock(config: Any) -> None:
+    """What is asked about every event must not be told when the last of a window comes."""
+    asking = [
+        one
+        for one in (config.objective, config.auxiliary)
+        if getattr(one, "needs_causal", False) or getattr(one, "needs_causal_sessions", False)
+    ]
+    for slot in ("trunk", "encoder"):
+        held = [part for part in all_inside(getattr(config, slot)) if part is not None]
+        for part in (*held, *(part.sem for part in held if getattr(part, "sem", None) is not None)):
+            if asking and getattr(getattr(part, "position", None), "tells_now", False):
+                raise ConfigError(
+                    f"clock of the position in {slot} (now, the moment of the last event) must be previous under "
+                    f"{kind(asking[0])}, which asks at every event; or set its num_time_buckets to none"
                 )
 
 

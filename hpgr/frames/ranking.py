@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError, DataError, UnsupportedError
@@ -172,11 +173,18 @@ class RankingRecommender(nn.Module):
         signal = opinion.signal or self._signal(x_TD, x_CD, candidates)
         told_CP = opinion.told_CP
         given_CF = candidates.features if told_CP is None else torch.cat([candidates.features, told_CP], -1)
-        features_CF = None if self.feature_norm is None else self.feature_norm(given_CF)
+        features_CF = self._normed(given_CF)
         if self.feature_in is not None:
             x_CD = x_CD + self.feature_in(features_CF)
         tokens = Jagged(self.trunk.for_candidates(x_CD, _waited_ms(history, candidates)), candidates.offsets)
         return _Asked(x_CD, features_CF, tokens), signal
+
+    def _normed(self, given_CF: Tensor) -> Tensor | None:
+        norm = self.feature_norm
+        if norm is None or given_CF.shape[0] != 1:
+            return None if norm is None else norm(given_CF)
+        # One candidate has no variance: it is held against those that came before it.
+        return functional.batch_norm(given_CF, norm.running_mean, norm.running_var, eps=norm.eps)
 
     def signal(self, history: History, candidates: Candidates) -> Signal:
         """What preference selection compares: the item vectors."""

@@ -60,6 +60,8 @@ class ScoringRecommender(nn.Module):
         def __post_init__(self) -> None:
             if self.num_actions < 0:
                 raise ConfigError(f"num_actions ({self.num_actions}) must not be negative")
+            if self.mask_at not in ("input", "fusion"):
+                raise ConfigError(f"mask_at ({self.mask_at}) must be input or fusion")
             if self.mask_at == "fusion" and self.trunk is None:
                 raise ConfigError("mask_at (fusion) must have a trunk to mask after; give one or mask at the input")
             check_pairing(self)

@@ -54,6 +54,11 @@ class TimeAwarePosition(nn.Module):
             if not self.std > 0:
                 raise ConfigError(f"std ({self.std}) must be positive")
 
+        @property
+        def tells_now(self) -> bool:
+            """Whether an event's vector tells how long before the question it was, in training before what comes last."""
+            return self.num_time_buckets is not None and self.clock == "now"
+
         def build(self, *, dim: int) -> TimeAwarePosition:
             return TimeAwarePosition(self, dim)
 

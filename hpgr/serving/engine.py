@@ -12,7 +12,7 @@ from torch import Tensor
 from hpgr.answering.answerer import Wanted
 from hpgr.answering.opening import open_bundle
 from hpgr.core.batch import History
-from hpgr.core.errors import DataError, HpgrError
+from hpgr.core.errors import DataError, HpgrError, UnsupportedError
 from hpgr.data.candidate_lists import Lists
 from hpgr.data.ranges import offsets_from
 from hpgr.retrieval import Index
@@ -66,7 +66,12 @@ class Engine:
             settings.prior, self.shelf, self.answerer.clock, self.answerer.catalogue.train_count, self.log.end_ms
         )
         self._index: Index | None = None
-        if settings.index != "exact" and self.kept.keeps_queries:
+        for name, given in (("index", settings.index != "exact"), ("items", settings.items is not None)):
+            if given and not self.kept.keeps_queries:
+                raise UnsupportedError(
+                    f"{name} ({getattr(settings, name)}) must be left out: {self.model} has no item vectors to search by"
+                )
+        if settings.index != "exact":
             self._index = sampled_index(settings.index, self.shelf, self.answerer, self.reading, self.log.end_ms)
 
     @property
@@ -82,8 +87,10 @@ class Engine:
     def answer(self, questions: Sequence[Question], now_ms: int) -> list[Answer | HpgrError]:
         """One answer, or the reason why there is none, for each question; without states, bare histories are answered."""
         held: dict[str, UserHistory] | StateError
+        since = self.kept.forgets
         try:
             held = self.histories.of([q.user for q in questions if q.user is not None])
+            self.kept.begin(since, {user: history.mark.epoch for user, history in held.items()})
         except StateError as error:
             held = error
         prepared: list[Prepared | HpgrError] = [self._prepared(q, held, now_ms) for q in questions]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from hpgr.frames.ranking_state import Event, RankingState
 # To begin again costs about as much as this many events one by one.
 _ONE_BY_ONE = 6
 What = Literal["query", "state"]
+_WHAT: tuple[What, What] = ("query", "state")
 
 
 @dataclass(slots=True)
@@ -31,10 +32,14 @@ class KeptCounts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """Of one user's ``past``, asked at one moment: the query ``[1, ...]`` of the first stage, or the state of the ranker."""
+    """Of one user's ``past``, asked at one moment: the query ``[1, ...]`` of the first stage, or the state of the ranker.
+
+    ``epoch``: of the user, who has another after being forgotten.
+    """
 
     past: History
     found: Tensor | RankingState
+    epoch: str = ""
 
     @property
     def num_bytes(self) -> int:
@@ -54,14 +59,29 @@ class KeptModel:
         self.keeps_states = bool(getattr(frame, "keeps_states", False))
         self._grows = self.keeps_states and frame.why_not_appended() is None
         self._held: OrderedDict[tuple[str, What], Kept] = OrderedDict()
-        self._lock, self._forgets = Lock(), 0
+        self._lock, self.forgets = Lock(), 0
+        self._since: int | None = None
+        self._epochs: Mapping[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
+    def begin(self, since: int, epochs: Mapping[str, str]) -> None:
+        """What follows is asked of histories that were read when ``forgets`` was ``since``, in these ``epochs`` of their users.
+
+        What was kept in another epoch goes, also where another process was told to forget.
+        """
+        with self._lock:
+            self._since, self._epochs = since, epochs
+            for user, epoch in epochs.items():
+                for what in _WHAT:
+                    kept = self._held.get((user, what))
+                    if kept is not None and kept.epoch != epoch:
+                        self._drop((user, what))
+
     def queries(self, users: Sequence[str | None], history: History) -> Tensor:
         """``[B, D]`` or ``[B, Q, D]``: what the first stage asks the catalogue, for the users of ``history`` in their order."""
-        forgets, pasts = self._forgets, [history.of_user(b) for b in range(history.num_users)]
+        forgets, pasts = self._begun_at(), [history.of_user(b) for b in range(history.num_users)]
         found: dict[int, Tensor] = {}
         for b, past in enumerate(pasts):
             kept = self._kept(users[b], "query")
@@ -87,12 +107,12 @@ class KeptModel:
     def forget(self, user: str) -> None:
         """Nothing of the user stays."""
         with self._lock:
-            self._forgets += 1
-            for what in ("query", "state"):
+            self.forgets += 1
+            for what in _WHAT:
                 self._drop((user, what))
 
     def _states(self, users: Sequence[str | None], history: History) -> RankingState:
-        forgets, pasts = self._forgets, [history.of_user(b) for b in range(history.num_users)]
+        forgets, pasts = self._begun_at(), [history.of_user(b) for b in range(history.num_users)]
         found: dict[int, RankingState] = {}
         missing, ahead = [], set()
         for b, past in enumerate(pasts):
@@ -153,13 +173,16 @@ class KeptModel:
     def _keep(self, user: str | None, what: What, kept: Kept, forgets: int) -> None:
         """Unless somebody was forgotten since it was begun. What was asked for longest ago goes first."""
         with self._lock:
-            if user is None or forgets != self._forgets:
+            if user is None or forgets != self.forgets:
                 return
             self._drop((user, what))
-            self._held[user, what] = kept
+            self._held[user, what] = replace(kept, epoch=self._epochs.get(user, ""))
             self.counts.bytes += kept.num_bytes
             while self.counts.bytes > self._budget and self._held:
                 self._drop(next(iter(self._held)))
+
+    def _begun_at(self) -> int:
+        return self.forgets if self._since is None else self._since
 
     def _drop(self, key: tuple[str, What]) -> None:
         gone = self._held.pop(key, None)

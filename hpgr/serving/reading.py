@@ -43,7 +43,8 @@ class GivenOrGap:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Reading:
-    """``ids`` of the bundle's log and their ``row_of``; ``max_events`` of a user are held, of whole sessions.
+    """``ids`` of the bundle's log and their ``row_of``; ``max_events`` of a user are held, of whole sessions where those leave the
+    newest ``max_len``, which the model reads.
 
     ``fingerprint``: of the bundle; what was read for one bundle is never used for another.
     """
@@ -56,6 +57,7 @@ class Reading:
     action_code: dict[str, int]
     fingerprint: str
     max_events: int
+    max_len: int
 
     @classmethod
     def of(cls, opened: Opened, max_events: int) -> Reading:
@@ -72,6 +74,7 @@ class Reading:
             action_code={name: i + 1 for i, name in enumerate(log.actions)},
             fingerprint=fingerprint_of(opened.bundle.folder),
             max_events=max(max_events, opened.answerer.max_len),
+            max_len=opened.answerer.max_len,
         )
 
     def row(self, item: ItemId) -> int:

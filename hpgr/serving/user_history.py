@@ -62,7 +62,7 @@ class UserHistory:
             unknown=_unknown((), log.rows, reading),
             damaged=log.damaged,
         )
-        return whole._trimmed(reading.max_events)
+        return whole._trimmed(reading.max_events, reading.max_len)
 
     def grown(self, rows: Sequence[Stored], mark: Mark, reading: Reading) -> UserHistory | None:
         """With newer events at the end; None where an event belongs elsewhere, and the whole log is to be read.
@@ -100,15 +100,15 @@ class UserHistory:
             last_code=0 if codes is None else int(codes[-1]),
             unknown=_unknown(self.unknown, rows, reading),
             damaged=self.damaged,
-        )._trimmed(reading.max_events)
+        )._trimmed(reading.max_events, reading.max_len)
 
-    def _trimmed(self, most: int) -> UserHistory:
-        """Without the oldest sessions, so that at most ``most`` events are left; a longer session is cut."""
+    def _trimmed(self, most: int, least: int) -> UserHistory:
+        """Without the oldest sessions, so that at most ``most`` events are left, and at least ``least``; a longer session is cut."""
         if len(self) <= most:
             return self
         borders = self.session_offsets
         cut = int(borders[np.searchsorted(borders, len(self) - most, side="left")])
-        if cut == len(self):
+        if cut > len(self) - least:
             cut = len(self) - most
         offsets = np.concatenate([[0], borders[borders > cut] - cut]).astype(np.int64)
         return UserHistory(

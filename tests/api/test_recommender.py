@@ -279,6 +279,36 @@ def test_explanations_show_what_was_read_and_what_it_adds(fitted, store):
     assert table["event_item_id"].is_in(store.items.ids.implode()).all()
 
 
+def test_of_equal_gates_the_most_similar_events_are_told_first(fitted, store):
+    user = int(np.argmax(np.diff(store.user_offsets)))
+    table = fitted.recommend(
+        users=[store.users.ids[user]], wanted=Wanted(k=1, by="rank"), explained_events=4
+    ).explanations
+    rows, item = store.items.rows(table["event_item_id"]), store.items.rows(table["item_id"][:1])
+    of_store = fitted._ready().catalogue.of_store
+    vectors = torch.nn.functional.normalize(fitted.frame.ranker.items.weight.detach(), dim=1)
+    likeness = (vectors[of_store[rows]] @ vectors[of_store[item]][0]).numpy()
+    gates = table["weight"].to_numpy()
+    assert (np.diff(gates) <= 0).all()
+    tied = np.diff(gates) == 0
+    assert tied.any(), "chosen events all have a gate of one"
+    assert (np.diff(likeness)[tied] <= 1e-6).all()
+
+
+def test_an_item_without_a_score_is_explained_without_a_change(sasrec, store):
+    counts = sasrec._held_out(None).split.catalogue
+    cold = np.setdiff1d(np.arange(len(store.items)), counts.store_rows())
+    items = store.items.at(np.array([cold[0], counts.store_rows()[0]])).to_list()
+    table = sasrec.recommend(
+        users=[store.users.ids[1]], wanted=Wanted(candidates=items), explained_events=2
+    ).explanations
+    known = table.filter(pl.col("item_id") == items[1])
+    assert np.isfinite(known["change"].to_numpy()).all()
+    assert known["change"].to_list() == sorted(known["change"], reverse=True)
+    unknown = table.filter(pl.col("item_id") == items[0])
+    assert (len(unknown), unknown["change"].null_count()) == (2, 2)
+
+
 def test_cards_say_what_was_measured(fitted, sasrec, tmp_path):
     cards = fitted.evaluate(how=Measure(limit=60))
     assert set(cards) == {"retrieve", "rank"}

@@ -18,6 +18,7 @@ def test_what_is_no_bundle_state_or_key_is_told(run, road, tmp_path):
         ([road.bundle, "--state", state, "--api-key-file", tmp_path / "none"], 1, "check the path"),
         ([road.bundle, "--state", state, "--shadow", tmp_path / "none"], 1, "must be a folder that holds config.json"),
         ([road.bundle, "--state", state, "--shadow", road.bundle, "--shadow-share", 2], 2, "must lie in [0, 1]"),
+        ([road.bundle, "--state", state, "--shadow-share", 0.3], 2, "must have a shadow bundle; give --shadow"),
         ([road.bundle, "--state", state, "--store", tmp_path / "none"], 1, "none"),
         ([road.bundle, "--state", state, "--cards", tmp_path / "none"], 1, "must be a folder of result cards"),
         ([road.bundle, "--state", state, "--no-page", "--store", road.store], 2, "must not be given with --no-page"),

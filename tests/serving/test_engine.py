@@ -12,11 +12,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hpgr import Recommender, Wanted
-from hpgr.core.errors import ConfigError, DataError, HpgrError, UnknownNameError
+from hpgr import EventLog, Recommender, SequenceStore, Wanted
+from hpgr.core.errors import ConfigError, DataError, HpgrError, UnknownNameError, UnsupportedError
 from hpgr.core.vocabulary import Vocabulary
 from hpgr.data.catalogue import Catalogue
 from hpgr.data.item_clock import Listed
+from hpgr.data.simulator import Simulator
 from hpgr.serving.batching import Batcher, OverCapacity
 from hpgr.serving.clock import Clock
 from hpgr.serving.engine import Engine
@@ -170,6 +171,19 @@ def test_a_new_item_joins_by_its_categories(engine, bundle, states, tmp_path):
 
 def ids_of_similar(engine, item):
     return ids(engine.similar(item, Question(k=3)))
+
+
+@pytest.mark.parametrize("options", [{"index": "hnsw"}, {"items": "new.parquet"}], ids=str)
+def test_what_needs_item_vectors_is_refused_without_any(tmp_path, options):
+    simulator = Simulator(Simulator.Config(num_users=30, num_items=40, num_categories=4, days=10, seed=3))
+    store = SequenceStore.build(
+        EventLog.read(pl.concat(list(simulator.frames()))), tmp_path / "store", items=simulator.items()
+    )
+    counting = Recommender("popularity").fit(store).save(tmp_path / "bundle")
+    pl.DataFrame({"item_id": ["new"], "categories": [["c0"]]}).write_parquet(tmp_path / "new.parquet")
+    options = {name: str(tmp_path / given) if name == "items" else given for name, given in options.items()}
+    with pytest.raises(UnsupportedError, match=r"must be left out: popularity has no item vectors to search by"):
+        Engine(counting, SqliteStates(":memory:"), EngineSettings(**options))
 
 
 def test_what_is_popular_depends_on_the_moment():

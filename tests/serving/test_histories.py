@@ -29,6 +29,7 @@ READING = Reading(
     action_code={"view": 1, "buy": 2},
     fingerprint="f",
     max_events=1000,
+    max_len=3,
 )
 RULES = [IdleGap(), IdleGap(max_events=3), CalendarDay(), GivenOrGap(gap_s=1800)]
 FIELDS = ("item_rows", "time_ms", "action", "session_offsets")
@@ -82,6 +83,17 @@ def test_grown_event_by_event_is_the_whole_log_read_again(stream, rule, set_ties
         for user, grown in histories.of(["a", "b"]).items():
             assert same(grown, UserHistory.of(states.read([(user, None)])[0], reading))
         assert histories.counts.bytes <= max(budget, 0)
+    states.close()
+
+
+def test_a_long_session_is_not_forgotten_for_a_new_one_of_fewer_events_than_the_model_reads():
+    reading, states = replace(READING, max_events=7), SqliteStates(":memory:")
+    lengths = []
+    for i, time_ms in enumerate([*(k * 1000 for k in range(7)), DAY, DAY + 1000, DAY + 2000]):
+        states.append([Event(user="a", item=10 + i % 4, time_ms=time_ms)], 9 * DAY)
+        lengths.append(len(UserHistory.of(states.read([("a", None)])[0], reading)))
+    # The new session alone is kept once it has what the model reads.
+    assert lengths == [1, 2, 3, 4, 5, 6, 7, 7, 7, 3]
     states.close()
 
 

@@ -137,6 +137,28 @@ def test_a_state_that_was_begun_before_its_user_was_forgotten_is_not_kept():
     assert len(kept) == 0
 
 
+@torch.no_grad()
+def test_what_was_read_before_a_user_was_forgotten_is_not_kept_and_another_epoch_drops_the_kept():
+    kept, history = KeptModel(frame("hpgr-live"), LARGE), history_of([(1, 1), (2, 2)], DAY)
+
+    def ask():
+        kept.logits(["a"], history, asked(frame("hpgr-live"), history))
+
+    since = kept.forgets
+    kept.forget("a")
+    kept.begin(since, {"a": "e1"})
+    ask()
+    assert len(kept) == 0, "the history is older than the forgetting"
+    kept.begin(kept.forgets, {"a": "e1"})
+    ask()
+    assert len(kept) == 1
+    kept.begin(kept.forgets, {"a": "e1", "b": "e2"})
+    assert len(kept) == 1
+    # Another process was told to forget: here the user only has another epoch.
+    kept.begin(kept.forgets, {"a": ""})
+    assert (len(kept), kept.counts.bytes) == (0, 0)
+
+
 @pytest.fixture(scope="module")
 def live_bundle(tmp_path_factory):
     return train(tmp_path_factory.mktemp("live"), seed=1, model="hpgr-live")
