@@ -15,5 +15,8 @@ def ada_retrieval() -> Study:
     recipe = recipes()["beauty_ada_retrieval"]()
     factors = {"SASRec": ("sasrec", "sasrec, trained on", "sasrec in rounds"), "SIGMA": ("sigma", "sigma in rounds")}
     return Study.of(
-        recipe, data={"beauty": DataSet.of(recipe)}, summary="bases asked once and in rounds", factors=factors
+        recipe,
+        data={"beauty_ada_retrieval": DataSet.of(recipe)},
+        summary="bases asked once and in rounds",
+        factors=factors,
     )

@@ -16,7 +16,7 @@ def mqsa_ted() -> Study:
     factors = {"Parts": ("backbone", "mqsa only", "ted only", "mqsa_ted")}
     return Study.of(
         recipe,
-        data={"beauty": DataSet.of(recipe)},
+        data={"beauty_mqsa_ted": DataSet.of(recipe)},
         summary="MQSA-TED with and without each of its parts",
         factors=factors,
     )

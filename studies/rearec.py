@@ -16,5 +16,5 @@ def rearec() -> Study:
     recipe = recipes()["beauty_rearec"]()
     factors = {"Steps": ("backbone", "rearec, one step", "rearec", "rearec-ensemble")}
     return Study.of(
-        recipe, data={"beauty": DataSet.of(recipe)}, summary="ReaRec with and without its steps", factors=factors
+        recipe, data={"beauty_rearec": DataSet.of(recipe)}, summary="ReaRec with and without its steps", factors=factors
     )
