@@ -13,7 +13,10 @@ from hpgr.recipes import recipes
 
 def ada_retrieval() -> Study:
     recipe = recipes()["beauty_ada_retrieval"]()
-    factors = {"SASRec": ("sasrec", "sasrec, trained on", "sasrec in rounds"), "SIGMA": ("sigma", "sigma in rounds")}
+    factors = {
+        "SASRec": ("sasrec", "sasrec, trained on", "sasrec in rounds"),
+        "SIGMA": ("sigma", "sigma, trained on", "sigma in rounds"),
+    }
     return Study.of(
         recipe,
         data={"beauty_ada_retrieval": DataSet.of(recipe)},

@@ -2,7 +2,7 @@
 
     hpgr study studies/comirec.py --data FOLDER --out runs/comirec
 
-``--only "backbone" --only "backbone, attended"`` runs the pair that matters most.
+``--only backbone --only "backbone, one attended" --only "backbone, attended"`` runs what matters most.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ def comirec() -> Study:
     recipe = recipes()["beauty_comirec"]()
     factors = {
         "Over items": ("comirec, one vector", "comirec"),
-        "Over a Transformer": ("backbone", "backbone, attended", "backbone, routed"),
+        "Routed over items": ("comirec-dr, one vector", "comirec-dr"),
+        "Over a Transformer": ("backbone", "backbone, one attended", "backbone, attended", "backbone, routed"),
+        "Attended vectors": ("backbone, one attended", "backbone, attended"),
     }
     return Study.of(
         recipe,

@@ -26,7 +26,7 @@ from hpgr.training.settings import StageSettings
 
 LOGS = ("thirty_music_last_session", "ebnerd_reads_last_session")
 BASE = "base"
-POSITION, TIMES = "model.encoder.position", "model.encoder.position.num_time_buckets=64"
+POSITION = "model.encoder.position"
 Change = Callable[[Run], Run]
 
 
@@ -58,8 +58,7 @@ def sampled(count: int, alpha: float = 0.0) -> Change:
 
 FACTORS: dict[str, dict[str, Change]] = {
     "Side features": {
-        "time to the request": by_path(TIMES),
-        "time since the event before": by_path(TIMES, f"{POSITION}.clock=previous"),
+        "time since the event before": by_path(f"{POSITION}.clock=previous", f"{POSITION}.num_time_buckets=64"),
         "hour of the week": trunk(EventFeatures.Config(week=True)),
     },
     "Loss": {

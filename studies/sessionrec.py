@@ -21,6 +21,6 @@ def sessionrec() -> Study:
             "sessionrec",
             "sessionrec, shown at .1",
         ),
-        "Sessions, HSTU": ("hstu, flat", "sessionrec-hstu"),
+        "Sessions, HSTU": ("hstu, flat", "sessionrec-hstu, not shown", "sessionrec-hstu"),
     }
     return Study.of(recipe, data=data, factors=factors)

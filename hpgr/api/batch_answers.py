@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +69,10 @@ def answer_batch(
     _begin(folder, json.dumps(question, indent=1, sort_keys=True, default=str) + "\n")
     parts = [folder / f"part-{number:06d}.parquet" for number in range(-(-count // at_once))]
     resumed = sum(part.exists() for part in parts)
+    if joined and (
+        resumed < len(parts) or pq.read_metadata(out).num_rows != sum(_facts(part).num_rows for part in parts)
+    ):
+        raise DataError(f"out ({out}, exists) must be a new file, and is not of the parts in {folder}; remove it")
     for number, part in enumerate(parts):
         if not part.exists():
             start = number * at_once
@@ -80,7 +83,7 @@ def answer_batch(
     facts = [_facts(part) for part in parts]
     rows = sum(fact.num_rows for fact in facts)
     if not rows:
-        shutil.rmtree(folder)
+        _remove(folder, parts)
         raise DataError(
             f"recommendations (0 for {count} users of {users}) must be at least one; check that {column} holds ids of the store"
         )
@@ -89,7 +92,7 @@ def answer_batch(
     if single:
         if not joined:
             _join(parts, out)
-        shutil.rmtree(folder)
+        _remove(folder, parts)
     return BatchAnswer(
         out=out,
         users=count,
@@ -137,7 +140,8 @@ def _begin(folder: Path, question: str) -> None:
     file = folder / _QUESTION
     if folder.exists() and not folder.is_dir():
         raise DataError(f"out ({folder}, a file) must be a folder or a name in .parquet; choose another one")
-    others = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.exists() else set()
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    others = {name for name in names if not (name.startswith(".") and name.endswith(".part"))}
     if others and _QUESTION not in others:
         raise DataError(
             f"out ({folder}, exists) must be new, or hold the parts of the same question; choose another one"
@@ -150,6 +154,14 @@ def _begin(folder: Path, question: str) -> None:
             f"out ({folder}) holds the answers to another question (other users, bundle, store, moment or options); "
             "choose another one, or remove it"
         )
+
+
+def _remove(folder: Path, parts: Sequence[Path]) -> None:
+    """What was written here, and the folder if nothing else is in it."""
+    for file in (*parts, folder / _QUESTION, *folder.glob(".*.part")):
+        file.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _facts(part: Path) -> pq.FileMetaData:

@@ -29,6 +29,7 @@ FORMAT = 1
 TOLERANCE = 1e-4
 """The largest difference of a score that is exported."""
 _TIE = 1e-5
+_SIGNATURE = "signature.json"
 
 To = Literal["onnx", "torch"]
 Part = Literal["encoder", "ranker"]
@@ -95,11 +96,11 @@ def export(
     source = _Source(
         model=model, actions=actions, answerer=replace(answerer, max_len=_slots(answerer, how)), asked=asked, how=how
     )
-    with new_folder(folder, overwrite=overwrite) as new:
+    with new_folder(folder, marker=_SIGNATURE, overwrite=overwrite) as new:
         _write_items(source, new)
         parts = {name: _one(source, name, twin, new) for name, twin in found.items() if name in (how.parts or found)}
         signature = _signature(source, parts)
-        (new / "signature.json").write_text(json.dumps(signature, indent=2) + "\n", encoding="utf-8")
+        (new / _SIGNATURE).write_text(json.dumps(signature, indent=2) + "\n", encoding="utf-8")
         (new / "README.md").write_text(_readme(signature), encoding="utf-8")
     return signature
 

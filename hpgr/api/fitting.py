@@ -117,7 +117,7 @@ def _retrieval(stage: TrainableStage, material: Material, run: Run) -> Callable[
 
     def measure() -> dict[str, float]:
         found = retrieve(stage.module, material, queries, max_len=run.windows.max_len, exclude_seen=False, top=1)
-        values = per_query(found.counts, ["NDCG@10", "HitRate@10"])
+        values = per_query(found.counts, list(stage.metrics))
         return {name: float(value.mean()) for name, value in values.items()}
 
     return measure

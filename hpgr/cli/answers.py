@@ -79,8 +79,10 @@ def _as_ids(frame: pl.DataFrame) -> pl.DataFrame:
 
 def write_answer(frame: pl.DataFrame, out: Path) -> None:
     """As CSV or Parquet, by the ending of ``out``."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".csv":
-        frame.write_csv(out)
-    else:
-        frame.write_parquet(out)
+    from hpgr.data.files import appearing
+
+    with appearing(out) as part:
+        if out.suffix == ".csv":
+            frame.write_csv(part)
+        else:
+            frame.write_parquet(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -77,7 +78,8 @@ def evaluate(
     if second is not None and other is not None:
         cards[_unlike(other.name, cards)] = second.evaluate(opened, how)
     if baselines:
-        cards |= baselines_of(first.run, opened, how, tuple(cards[bundle.name]))
+        for name, counted in baselines_of(first.run, opened, how, tuple(cards[bundle.name])).items():
+            cards[_unlike(name, cards)] = counted
     differences: dict[str, list[Difference]] = {}
     if second is not None:
         mine, theirs = list(cards.values())[:2]
@@ -115,7 +117,7 @@ def differences_tree(differences: dict[str, list[Difference]]) -> dict[str, Any]
 
 
 def _unlike(name: str, taken: dict[str, Any]) -> str:
-    return name if name not in taken else f"{name}-2"
+    return next(new for new in chain((name,), (f"{name}-{n}" for n in count(2))) if new not in taken)
 
 
 def _difference_table(first: str, second: str, question: str, found: list[Difference]) -> Any:

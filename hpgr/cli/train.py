@@ -125,7 +125,8 @@ def training_folder(out: Path, *, resume: bool, overwrite: bool) -> Path:
 
     Raises: DataError if ``out`` or a stopped training is there and nobody said what is to become of it.
     """
-    folder = out.with_name(out.name + ".training")
+    folder = out.absolute()
+    folder = folder.with_name(folder.name + ".training")
     if out.exists() and not overwrite:
         raise DataError(f"bundle ({out}) must not exist yet; choose another path or add --overwrite")
     if folder.exists() and not (resume or overwrite):

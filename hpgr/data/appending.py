@@ -13,7 +13,7 @@ from hpgr.core.vocabulary import Vocabulary
 from hpgr.data.atomic_folder import new_folder
 from hpgr.data.building import StoreWriter, described, write_tables
 from hpgr.data.census import Census, take_census
-from hpgr.data.column_files import write_manifest
+from hpgr.data.column_files import MANIFEST, write_manifest
 from hpgr.data.event_files import event_dtype
 from hpgr.data.exposure_files import EXPOSURE, ExposureFiles
 from hpgr.data.item_table import item_table
@@ -36,7 +36,7 @@ def append(store_path: str | Path, log: EventLog, *, items: Any = None, memory_m
     path = Path(store_path)
     store = SequenceStore.open(path, verify=True)
     plan = StorePlan.of_manifest(store.manifest, memory_mb)
-    with new_folder(path, overwrite=True) as folder:
+    with new_folder(path, marker=MANIFEST, overwrite=True) as folder:
         log = plan.checked(log)
         if list(log.roles) != list(store.manifest["columns"]):
             ours, theirs = (", ".join(roles) for roles in (store.manifest["columns"], log.roles))

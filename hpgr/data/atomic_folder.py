@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,18 +17,21 @@ from hpgr.core.errors import DataError
 
 
 @contextmanager
-def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_folder(path: Path, *, marker: str, overwrite: bool = False, inputs: Sequence[Path] = ()) -> Iterator[Path]:
     """A temporary sibling of ``path`` to write into; at the end it is synced and takes the place of ``path``.
 
     On any error or interrupt it is removed and ``path`` stays as it was. What killed runs left beside ``path`` is
-    swept away.
+    swept away. Only a folder with the file ``marker``, which tells its kind, or an empty one is overwritten, and none that
+    holds one of ``inputs``.
 
     Raises: DataError if ``path`` exists and is not to be overwritten, or the disk is full.
     """
+    path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     if path.exists() and not overwrite:
         raise DataError(f"{path} (exists) must be a new path; choose another one, or overwrite it")
+    check_replaceable(path, marker, inputs)
     working = _sibling(path, "partial")
     try:
         working.mkdir()
@@ -41,6 +44,19 @@ def new_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise DataError(f"disk of {path.parent} (full) must have room for {path.name}; free some space") from error
     finally:
         shutil.rmtree(working, ignore_errors=True)
+
+
+def check_replaceable(path: Path, marker: str, inputs: Sequence[Path] = ()) -> None:
+    """Raises: DataError if replacing ``path`` would lose what no run of its kind wrote: a file, a folder with other files and no
+    ``marker``, or one of ``inputs``."""
+    if path.exists() and not (path / marker).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        raise DataError(
+            f"{path} (no {marker} in it) must be empty or of the kind that is to be written, to be overwritten; choose another "
+            "path, or remove it"
+        )
+    for held in inputs:
+        if path.exists() and held.resolve().is_relative_to(path.resolve()):
+            raise DataError(f"{path} must not hold what is read ({held}), to be overwritten; choose another path")
 
 
 def _is_full(error: Exception) -> bool:

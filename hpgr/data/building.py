@@ -12,7 +12,7 @@ import polars as pl
 from hpgr.core.vocabulary import Vocabulary
 from hpgr.data.atomic_folder import new_folder
 from hpgr.data.census import Census, coded_batches, take_census
-from hpgr.data.column_files import file_entry, write_manifest
+from hpgr.data.column_files import MANIFEST, file_entry, write_manifest
 from hpgr.data.event_files import EventFiles, OldEvents, event_dtype, rows_within
 from hpgr.data.exposure_files import EXPOSURE, ExposureFiles, exposures_of
 from hpgr.data.item_table import item_table
@@ -33,7 +33,8 @@ def build(log: EventLog, path: Path, plan: StorePlan, *, items: Any = None, over
 
     Raises: DataError if the log would corrupt a result, ``path`` exists or the disk is full.
     """
-    with new_folder(path, overwrite=overwrite) as folder:
+    read = [Path(source) for source in (log.path, items) if isinstance(source, (str, Path))]
+    with new_folder(path, marker=MANIFEST, overwrite=overwrite, inputs=read) as folder:
         log = plan.checked(log)
         facts = log.facts
         census = take_census(log, plan.history, first_ms=facts.min_time_ms, last_ms=facts.max_time_ms)
@@ -43,8 +44,8 @@ def build(log: EventLog, path: Path, plan: StorePlan, *, items: Any = None, over
         files, counts = StoreWriter(folder, log, plan, census=census, dtype=dtype).columns()
         table = None if items is None else item_table(items, vocabulary.ids, column=log.columns.item)
         files |= write_tables(folder, users, vocabulary, table)
-        read = {"rows_read": facts.rows, "rows_left_out": facts.rows - census.num_rows}
-        manifest = described(log, plan, census.actions) | {"counts": counts | read, "files": files}
+        counts |= {"rows_read": facts.rows, "rows_left_out": facts.rows - census.num_rows}
+        manifest = described(log, plan, census.actions) | {"counts": counts, "files": files}
         write_manifest(folder, manifest)
 
 

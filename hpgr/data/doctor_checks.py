@@ -12,8 +12,9 @@ from hpgr.core.units import human_bytes
 from hpgr.data.event_files import event_dtype
 from hpgr.data.finding import Finding
 from hpgr.data.log import EventLog
+from hpgr.data.log_checks import ORDER
 from hpgr.data.order_audit import audit_order
-from hpgr.data.ordering import repeats, stable_codes
+from hpgr.data.ordering import canonical_codes, repeats, settle_ties, stable_codes
 from hpgr.data.store_plan import StorePlan
 
 _SAMPLE_EVENTS = 5_000_000
@@ -41,8 +42,12 @@ def history_findings(log: EventLog, plan: StorePlan, now_ms: int, *, shuffle: bo
     history = rows.filter("is_history")
     counted = _counted(history, now_ms)
     sample, share = _sampled(history, log, plan, counted)
-    found = [*_population(counted), *_time(counted), *_busy_users(history, counted)]
-    found += [*_order(sample, plan), *_cut_sessions(sample, plan, log)]
+    timed = log.time_unit != ORDER
+    found = [*_population(counted, timed)]
+    found += [*_time(counted), *_busy_days(history, counted), *_leak(sample)] if timed else []
+    found += [*_busiest(counted), *_repeated(sample, plan)]
+    sample = _as_stored(sample, plan)
+    found += [*_order(sample, plan), *_cut_sessions(sample, plan)]
     if shuffle:
         found += _shuffled(sample, plan)
     if log.facts.num_labelled:
@@ -97,11 +102,37 @@ def _sampled(history: pl.LazyFrame, log: EventLog, plan: StorePlan, counted: _Co
     if len(keep) < len(users):
         chosen = chosen.join(keep.select("user").lazy(), on="user", how="semi", maintain_order="left")
     sample = chosen.collect(engine="streaming")
-    keys = ["user", "time_ms", *(["tie"] if "tie" in sample.columns else [])]
-    return sample.sort(keys, maintain_order=True), len(sample) / counted.num_events
+    return sample.sort("user", "time_ms", maintain_order=True), len(sample) / counted.num_events
 
 
-def _population(counted: _Counted) -> Iterator[Finding]:
+def _records(sample: pl.DataFrame, plan: StorePlan) -> np.ndarray:
+    """The sample as a build sorts it, with the row of each."""
+    names = ["tie"] if "tie" in sample.columns else []
+    names += ["session"] if plan.sessions.needs_codes else []
+    kinds = event_dtype(dict.fromkeys([*names, "row"], np.int64))
+    records = np.zeros(len(sample), dtype=kinds)
+    for name, column in (("user", "user"), ("item", "item"), ("tie", "tie")):
+        if name in names or name != "tie":
+            records[name] = sample[column].rank("dense").to_numpy() - 1
+    if "session" in names:
+        records["session"] = stable_codes(sample["session"])
+    records["time"] = sample["time_ms"].to_numpy()
+    records["action"] = sample["action_name"].fill_null("").rank("dense").to_numpy().astype(np.uint16).view(np.int16)
+    records["row"] = np.arange(len(sample))
+    return records
+
+
+def _as_stored(sample: pl.DataFrame, plan: StorePlan) -> pl.DataFrame:
+    """The sample in the order of the store, without the duplicates that it drops."""
+    records = _records(sample, plan)
+    if plan.ties != "file":
+        records = settle_ties(records, canonical_codes(sample["item"].unique().sort()))
+    if plan.history.duplicates == "drop":
+        records = records[~repeats(records)]
+    return sample[records["row"]]
+
+
+def _population(counted: _Counted, timed: bool) -> Iterator[Finding]:
     users, items = counted.users, counted.items
     num_users, num_items, events = len(users), len(items), counted.num_events
     yield Finding("note", "size", f"{events} history events of {num_users} users with {num_items} items")
@@ -113,6 +144,8 @@ def _population(counted: _Counted) -> Iterator[Finding]:
         yield Finding("error", "single_events", f"users ({num_users}, each with one event) {rule}")
     elif single:
         yield Finding("risk", "single_events", f"{single} of {num_users} users have one event: they train nothing")
+    if not timed:
+        return
     cut = counted.cut_ms
     for kind, table in (("user", users), ("item", items)):
         late = table.filter(pl.col("last") >= cut)
@@ -141,12 +174,15 @@ def _leak(sample: pl.DataFrame) -> Iterator[Finding]:
     yield _graded(share > _MANY, "leave_one_out_leak", about)
 
 
-def _busy_users(history: pl.LazyFrame, counted: _Counted) -> Iterator[Finding]:
+def _busiest(counted: _Counted) -> Iterator[Finding]:
     busiest = counted.users.sort("events", "user", descending=True).row(0, named=True)
     share = busiest["events"] / counted.num_events
     if share > _MANY and len(counted.users) > 1 / _MANY:
         about = f"user {busiest['user']} has {share:.0%} of all events; a bot or a test?"
         yield Finding("risk", "dominant_user", about)
+
+
+def _busy_days(history: pl.LazyFrame, counted: _Counted) -> Iterator[Finding]:
     busy = counted.users.filter(pl.col("events") > _BUSY_DAY).select("user")
     if not len(busy):
         return
@@ -157,18 +193,15 @@ def _busy_users(history: pl.LazyFrame, counted: _Counted) -> Iterator[Finding]:
         yield Finding("risk", "bots", about)
 
 
-def _order(sample: pl.DataFrame, plan: StorePlan) -> Iterator[Finding]:
-    yield from _leak(sample)
-    records = np.zeros(len(sample), dtype=event_dtype({}))
-    for name, values in (("user", sample["user"].rank("dense")), ("item", sample["item"].rank("dense"))):
-        records[name] = values.to_numpy()
-    records["time"] = sample["time_ms"].to_numpy()
-    records["action"] = sample["action_name"].fill_null("").rank("dense").to_numpy().astype(np.uint16).view(np.int16)
-    again = int(repeats(records).sum())
+def _repeated(sample: pl.DataFrame, plan: StorePlan) -> Iterator[Finding]:
+    again = int(repeats(_records(sample, plan)).sum())
     if again:
         what = "dropped" if plan.history.duplicates == "drop" else "kept; duplicates='drop' drops them"
         about = f"{again} events repeat another's user, item, time and event ({what})"
         yield Finding("risk", "duplicates", about)
+
+
+def _order(sample: pl.DataFrame, plan: StorePlan) -> Iterator[Finding]:
     same = pl.struct("user", "time_ms")
     ties = sample.select(same.is_duplicated().mean()).item()
     order = _POLICY[plan.ties.partition(":")[0]]
@@ -179,7 +212,7 @@ def _order(sample: pl.DataFrame, plan: StorePlan) -> Iterator[Finding]:
     yield Finding("note", "repeats", about)
 
 
-def _cut_sessions(sample: pl.DataFrame, plan: StorePlan, log: EventLog) -> Iterator[Finding]:
+def _cut_sessions(sample: pl.DataFrame, plan: StorePlan) -> Iterator[Finding]:
     lengths = sample.group_by("user", maintain_order=True).len()["len"].to_numpy().astype(np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     codes = stable_codes(sample["session"]) if plan.sessions.needs_codes else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import polars as pl
@@ -87,6 +88,11 @@ class EventLog:
         if self.columns.tie == column:
             return self
         return EventLog(self._source, replace(self.columns, tie=column), self.time_unit, self.name)
+
+    @property
+    def path(self) -> Path | None:
+        """Where the log lies, where it was read from a file or folder."""
+        return Path(self._source) if isinstance(self._source, (str, Path)) else None
 
     @cached_property
     def _measured(self) -> Measured:

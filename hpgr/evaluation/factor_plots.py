@@ -24,11 +24,12 @@ def write_factor_plots(tables: Sequence[Standing], factors: Mapping[str, Sequenc
     """
     written = []
     for factor, models in factors.items():
-        panels = {table.name: found for table in tables if len(found := variants(table, models)) > 1}
+        panels = {
+            f"{table.name}: {_metric(table)}": found for table in tables if len(found := variants(table, models)) > 1
+        }
         if panels:
             path = folder / f"{re.sub(r'[^a-z0-9]+', '-', factor.lower()).strip('-')}.svg"
-            metric = next(_metric(table) for table in tables if table.name in panels)
-            write_whole(path, factor_plot(f"{factor}: {metric}", panels).encode())
+            write_whole(path, factor_plot(factor, panels).encode())
             written.append(path)
     return written
 

@@ -22,11 +22,14 @@ def asked(table: Standing) -> str:
     card = table.card
     facts, part = card.certificate.facts, card.protocol.targets.split(";")[0]
     questions = facts.get("requests") if card.protocol.candidates.startswith("exposed") else facts.get("queries")
-    said = [card.protocol.candidates]
-    if "users" in facts and questions is not None:
-        said.append(f"{facts['users']:,} users, {questions:,} questions in the {part.partition(',')[0]}")
+    said, users = [card.protocol.candidates], max((metric.num_users for metric in card.metrics.values()), default=0)
+    # The certificate counts the questions of the test part alone.
+    if questions is not None and part.startswith("test part"):
+        said.append(f"{questions:,} questions in the test part")
     if limit := re.search(r", (\d+) spread evenly$", part):
         said.append(f"{int(limit[1]):,} of them asked, spread evenly")
+    if users:
+        said.append(f"metrics over {users:,} users")
     if "cold_target_share" in facts and "repeat_target_share" in facts:
         said.append(
             f"{facts['cold_target_share']:.1%} of next-item targets outside the catalogue, "

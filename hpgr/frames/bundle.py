@@ -22,6 +22,7 @@ from hpgr.core.vocabulary import Vocabulary
 from hpgr.version import __version__
 
 FORMAT = 1
+_CONFIG = "config.json"
 _REMEDY = "train it again with: hpgr train STORE --model NAME --out BUNDLE"
 
 
@@ -44,9 +45,13 @@ def write_bundle(
 
     Raises: DataError if something is there already, or the disk is full; then nothing is left behind.
     """
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     if folder.exists() and not overwrite:
         raise DataError(f"bundle ({folder}) must not exist yet; choose another path or pass overwrite")
+    if folder.exists() and not (folder / _CONFIG).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DataError(
+            f"bundle ({folder}) must be empty or a bundle, to be overwritten, and has no {_CONFIG}; choose another path, or remove it"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -79,7 +84,7 @@ def read_bundle(folder: Path) -> Bundle:
     code that is neither hpgr's nor imported by the caller.
     """
     folder = Path(folder)
-    head = _read_json(folder, "config.json")
+    head = _read_json(folder, _CONFIG)
     if head.get("format") != FORMAT:
         raise DataError(f"bundle ({folder}) has format {head.get('format')}, this hpgr reads {FORMAT}; {_REMEDY}")
     for name, digest in head["sha256"].items():
@@ -124,7 +129,7 @@ def _write_files(folder: Path, bundle: Bundle) -> None:
         "frame": to_tree(bundle.frame.config),
         "sha256": {name: _sha256(folder / name) for name in ("model.safetensors", "items.parquet", "facts.json")},
     }
-    (folder / "config.json").write_text(json.dumps(head, indent=1))
+    (folder / _CONFIG).write_text(json.dumps(head, indent=1))
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:

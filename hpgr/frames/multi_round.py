@@ -157,6 +157,8 @@ class MultiRoundRecommender(nn.Module):
 
     def stages(self) -> tuple[TrainableStage, ...]:
         (first,) = self.base.stages()
+        # The first places are round 0's, which the adapters do not change.
+        depth = min(50, self.config.rounds * self.config.per_round)
         second = TrainableStage(
             name="rounds",
             module=self,
@@ -164,6 +166,7 @@ class MultiRoundRecommender(nn.Module):
             batches=first.batches,
             inherited=("base.",),
             each_epoch=first.each_epoch,
+            metrics=(f"HitRate@{depth}", f"NDCG@{depth}", "NDCG@10"),
         )
         return first, second
 

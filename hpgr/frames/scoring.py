@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError
 from hpgr.core.jagged import Jagged, shapes_are_fixed
+from hpgr.encoders import all_inside
 from hpgr.frames.catalogue_targets import CatalogueTargets
 from hpgr.frames.monitors import monitors_of
 from hpgr.frames.pairing import check_pairing
@@ -106,7 +107,7 @@ class ScoringRecommender(nn.Module):
 
     def states(self, history: History, hidden_T: Tensor | None = None) -> Jagged:
         """``(T, D)``: the encoder's states; ``hidden_T`` bool marks events whose item is replaced by the mask vector."""
-        return self.encoder(self.tokens(history, hidden_T), history)
+        return self.encoder(self.tokens(history, hidden_T), self._apart(history))
 
     def tokens(self, history: History, hidden_T: Tensor | None = None, moved: Moved | None = None) -> Jagged:
         """``(T, D)``: what the encoder reads."""
@@ -207,6 +208,7 @@ class ScoringRecommender(nn.Module):
                 loss=self.loss,
                 batches="history" if self.auxiliary is None else self.config.auxiliary.takes,
                 each_epoch=self._before_epoch if works else None,
+                warm_epochs=getattr(self.adapter, "warm_epochs", 0),
             ),
         )
 
@@ -222,6 +224,13 @@ class ScoringRecommender(nn.Module):
         if self.auxiliary is not None:
             self.auxiliary.before_epoch(self._read, epoch, batches, generator)
 
+    def _apart(self, history: History) -> History:
+        """For an encoder that knows events of one item by it: two items that training did not know need not be the same one."""
+        if not any(getattr(part, "reads_items", False) for part in all_inside(self.config.encoder)):
+            return history
+        own_T = self.num_items + torch.arange(history.num_events, device=history.item_idx.device)
+        return replace(history, item_idx=torch.where(history.item_idx < self.num_items, history.item_idx, own_T))
+
     def _asks_newest(self, task: Task) -> bool:
         """Whether the encoder can do with the newest events alone, and they are all that is read."""
         if shapes_are_fixed() or not hasattr(self.encoder, "newest"):
@@ -231,7 +240,7 @@ class ScoringRecommender(nn.Module):
 
     def _newest(self, task: Task, moved: Moved | None) -> Tensor:
         filled_B = task.history.lengths > 0
-        newest_ND = self.encoder.newest(self.tokens(task.history, task.hidden_T, moved), task.history)
+        newest_ND = self.encoder.newest(self.tokens(task.history, task.hidden_T, moved), self._apart(task.history))
         return newest_ND.new_zeros((len(filled_B), self.items.dim)).masked_scatter(filled_B[:, None], newest_ND)
 
     def _one_answer(self, task: Task, moved: Moved | None) -> Tensor:
@@ -255,15 +264,15 @@ class ScoringRecommender(nn.Module):
             return self.mask_D.new_zeros((task.read_N.shape[0], self.items.dim))
         x, rows_N = self.tokens(task.history, task.hidden_T, moved), task.read_N.clamp(min=0)
         if hasattr(self.encoder, "states_at"):
-            states: Tensor = self.encoder.states_at(x, task.history, rows_N)
+            states: Tensor = self.encoder.states_at(x, self._apart(task.history), rows_N)
             return states
-        return self.encoder(x, task.history).values[rows_N]
+        return self.encoder(x, self._apart(task.history)).values[rows_N]
 
     def _vectors(self, task: Task, moved: Moved | None = None) -> Tensor:
         """``[N, Q, D]``: the vectors of each reading."""
         assert self.interests is not None
         if task.history.num_events:
-            states = self.encoder(self.tokens(task.history, task.hidden_T, moved), task.history)
+            states = self.encoder(self.tokens(task.history, task.hidden_T, moved), self._apart(task.history))
         else:
             states = task.history.jagged(self.mask_D.new_zeros((0, self.items.dim)))
         vectors_NQD: Tensor = self.interests(states, task.read_N, around=task.around)

@@ -23,6 +23,9 @@ class TrainableStage:
     ``each_epoch(epoch, batches, generator)`` runs before the first step of every epoch (counted from 0), without gradients
     and in eval mode. ``batches`` are those of the epoch, the same on every pass. What it makes must be state of the module
     (buffers of fixed shapes) and follow from it, the batches and the generator, so that a resumed run has it again.
+
+    Validation of a stage that retrieves gives ``metrics``, the deciding one first. Of the first ``warm_epochs`` epochs none is the
+    best one, and none counts against patience: what the module is made for has not begun.
     """
 
     name: str
@@ -32,6 +35,8 @@ class TrainableStage:
     inherited: tuple[str, ...] = ()
     before: Callable[[], None] | None = None
     each_epoch: Callable[[int, Iterable[Any], torch.Generator], None] | None = None
+    metrics: tuple[str, ...] = ("NDCG@10", "HitRate@10")
+    warm_epochs: int = 0
 
 
 class Frame(Protocol):

@@ -34,7 +34,7 @@ def ada_retrieval(
     return MultiRoundRecommender.Config(
         base=ScoringRecommender.Config(
             items=IdEmbedding.Config(dim=dim),
-            encoder=AttentionEncoder.Config(layer=layer, num_layers=num_layers, position=place),
+            encoder=AttentionEncoder.Config(layer=layer, num_layers=num_layers, position=place, dropout=dropout),
             objective=NextItem.Config(),
         ),
         item_adapter=RetrievedContext.Config(dropout=dropout),

@@ -25,7 +25,7 @@ def cape(
     """SASRec whose places are found from the attention scores: how much unlike the query came since."""
     context = ContextualPosition.Config(num_positions=max_len)
     layer = TransformerLayer.Config(num_heads=num_heads, ffn_dim=4 * dim, dropout=dropout, context=context)
-    encoder = AttentionEncoder.Config(layer=layer, num_layers=num_layers)
+    encoder = AttentionEncoder.Config(layer=layer, num_layers=num_layers, dropout=dropout)
     return ScoringRecommender.Config(items=IdEmbedding.Config(dim=dim), encoder=encoder, objective=NextItem.Config())
 
 
@@ -36,7 +36,7 @@ def cape_hstu(
     """HSTU whose places are found from the attention scores, in the stead of its own."""
     context = ContextualPosition.Config(num_positions=max_len)
     layer = HstuLayer.Config(num_heads=2, normaliser=float(max_len), dropout=dropout, context=context)
-    encoder = HstuStates.Config(layer=layer, num_layers=num_layers)
+    encoder = HstuStates.Config(layer=layer, num_layers=num_layers, dropout=dropout)
     return ScoringRecommender.Config(items=IdEmbedding.Config(dim=dim), encoder=encoder, objective=NextItem.Config())
 
 

@@ -35,7 +35,7 @@ def pisa(
     """
     costs: dict[str, ItemCost] = {
         "softmax": FullSoftmax(temperature=0.1),
-        "bpr": Bpr(num_negatives=10, alpha=0.5, in_batch=False),
+        "bpr": Bpr(num_negatives=10, alpha=0.5, in_batch=False, shared="prediction"),
     }
     if loss not in costs:
         raise UnknownNameError.of("loss", loss, costs)

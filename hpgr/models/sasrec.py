@@ -44,7 +44,11 @@ def sasrec(
     return ScoringRecommender.Config(
         items=IdEmbedding.Config(dim=dim),
         encoder=AttentionEncoder.Config(
-            layer=layer, num_layers=num_layers, causal=True, position=TimeAwarePosition.Config(num_time_buckets=None)
+            layer=layer,
+            num_layers=num_layers,
+            causal=True,
+            position=TimeAwarePosition.Config(num_time_buckets=None),
+            dropout=dropout,
         ),
         objective=NextItem.Config(cost=costs[loss]),
     )

@@ -28,7 +28,8 @@ def sessionrec(
     """
     layer = TransformerLayer.Config(num_heads=num_heads, ffn_dim=4 * dim, dropout=dropout)
     place = TimeAwarePosition.Config(num_time_buckets=None)
-    return _by_session(AttentionEncoder.Config(layer=layer, num_layers=num_layers, position=place), dim, alpha)
+    encoder = AttentionEncoder.Config(layer=layer, num_layers=num_layers, position=place, dropout=dropout)
+    return _by_session(encoder, dim, alpha)
 
 
 @MODELS.register("sessionrec-hstu")
@@ -44,7 +45,7 @@ def sessionrec_hstu(
     """The same with HSTU over sessions, and the time between them; ``max_sessions``: by which sums over them are divided."""
     layer = HstuLayer.Config.research(num_heads=num_heads, normaliser=float(max_sessions), dropout=dropout)
     bias = RelativeBias.Config(num_positions=max_sessions)
-    return _by_session(HstuStates.Config(layer=layer, num_layers=num_layers, bias=bias), dim, alpha)
+    return _by_session(HstuStates.Config(layer=layer, num_layers=num_layers, bias=bias, dropout=dropout), dim, alpha)
 
 
 def _by_session(encoder: Any, dim: int, alpha: float) -> ScoringRecommender.Config:

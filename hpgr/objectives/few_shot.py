@@ -89,12 +89,17 @@ class FewShot(nn.Module):
         self.register_buffer("pool_M", torch.randint(_NUMBERS, (config.num_negatives,)))
         self.monitors: dict[str, Tensor] = {}
 
+    @property
+    def warm_epochs(self) -> int:
+        """Epochs without clusters."""
+        return self.config.warm_epochs if self.clusters is not None else 0
+
     def before_epoch(
         self, read: Read, items: Items, epoch: int, batches: Iterable[Any], generator: torch.Generator
     ) -> None:
         """Draw the pool; after the warm epochs place the centres among what is known of the training windows at first."""
         self.pool_M.copy_(torch.randint(_NUMBERS, self.pool_M.shape, generator=generator))
-        if self.clusters is not None and epoch == self.config.warm_epochs:
+        if self.clusters is not None and epoch >= self.config.warm_epochs and not bool(self.clusters.begun):
             tasks = (before_last(history) for history in histories(batches))
             self.clusters.begin((self._known(read(task), task, items) for task in tasks), generator)
 

@@ -18,7 +18,7 @@ from hpgr.core.errors import ConfigError
 from hpgr.objectives import Targets
 from hpgr.objectives.held import held_against
 from hpgr.objectives.losses.ranking import bpr_costs, bpr_max_costs, top1_costs, top1_max_costs
-from hpgr.objectives.negatives import Cost, Sampling, mean_cost
+from hpgr.objectives.negatives import Cost, Sampling, Sharing, mean_cost
 from hpgr.objectives.scores import catalogue_logits
 
 
@@ -38,6 +38,7 @@ class Bpr:
     num_negatives: int = 2048
     alpha: float = 0.5
     in_batch: bool = True
+    shared: Sharing = "batch"
 
     def __post_init__(self) -> None:
         _sampling(self)
@@ -113,7 +114,8 @@ class Top1Max:
 
 
 def _sampling(of: _Negatives) -> Sampling:
-    return Sampling(num_negatives=of.num_negatives, alpha=of.alpha, in_batch=of.in_batch)
+    shared: Sharing = getattr(of, "shared", "batch")
+    return Sampling(num_negatives=of.num_negatives, alpha=of.alpha, in_batch=of.in_batch, shared=shared)
 
 
 def _loss(

@@ -23,6 +23,7 @@ def beauty_ada_retrieval() -> Recipe:
         "sasrec, trained on": replace(rounds, rounds=1),
         "sasrec in rounds": rounds,
         "sigma": sigma(),
+        "sigma, trained on": replace(rounds, base=sigma(), rounds=1),
         "sigma in rounds": replace(rounds, base=sigma()),
     }
     entries = left_out(models, SHORT_HISTORIES, max_len=_LEN)

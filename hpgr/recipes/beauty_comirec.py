@@ -19,19 +19,25 @@ _LEN = 50
 
 @RECIPES.register("beauty_comirec")
 def beauty_comirec() -> Recipe:
-    """ComiRec with four vectors and with one, and both heads over the causal Transformer of ``beauty_icsrec``."""
+    """ComiRec with four vectors and with one, and the heads over the causal Transformer of ``beauty_icsrec``."""
     settings = replace(SHORT_HISTORIES, clip=None)
     backbone = replace(icsrec(dropout=0.5), auxiliary=None)
     models = {
         "comirec, one vector": comirec(num_interests=1, num_positions=_LEN),
         "comirec": comirec(num_positions=_LEN),
         "backbone": backbone,
+        "backbone, one attended": replace(
+            backbone, interests=AttendedInterests.Config(num_interests=1, num_positions=_LEN, add_state=True)
+        ),
         "backbone, attended": replace(backbone, interests=AttendedInterests.Config(num_positions=_LEN, add_state=True)),
         # One matrix an interest, begun so that a vote is about as long as a state.
         "backbone, routed": replace(backbone, interests=RoutedInterests.Config(num_positions=1, std=0.125)),
     }
     # The routing matrices begin large, and have a rate of their own in the article.
-    routed = {"comirec-dr": comirec_dr(num_positions=_LEN)}
+    routed = {
+        "comirec-dr, one vector": comirec_dr(num_interests=1, num_positions=_LEN),
+        "comirec-dr": comirec_dr(num_positions=_LEN),
+    }
     return Recipe(
         summary="reviews of beauty products (five-core), leave-one-out: several vectors a user",
         source="amazon_beauty",

@@ -31,7 +31,8 @@ def _models() -> dict[str, Any]:
         "sessionrec, not shown": sessionrec(alpha=0.0),
         "sessionrec, shown at .1": sessionrec(alpha=0.1),
         "hstu, flat": replace(hstu, encoder=hstu.encoder.encoder, objective=NextItem.Config()),
-        "sessionrec-hstu": sessionrec_hstu(),
+        "sessionrec-hstu, not shown": hstu,
+        "sessionrec-hstu": sessionrec_hstu(max_sessions=200),
     }
 
 

@@ -13,10 +13,11 @@ from hpgr.training.checkpoint import cpu_copy
 
 
 class BestWeights:
-    """Keeps the weights of the best epoch; ``metric`` and ``patience`` as in the settings."""
+    """Keeps the weights of the best epoch after the first ``warm_epochs``; ``metric`` and ``patience`` as in the settings."""
 
-    def __init__(self, metric: str, patience: int | None) -> None:
+    def __init__(self, metric: str, patience: int | None, warm_epochs: int = 0) -> None:
         self.metric = metric
+        self._warm_epochs = warm_epochs
         self.value: float | None = None
         self.epoch: int | None = None
         self._patience = patience
@@ -29,7 +30,7 @@ class BestWeights:
         return self._patience is not None and self._epochs_since >= self._patience
 
     def judge(self, values: Mapping[str, float], epoch: int, module: nn.Module) -> None:
-        """Take one epoch's validation; of equal epochs the first is best.
+        """Take the validation of one epoch, from 1; of equal epochs the first is best.
 
         Raises: UnknownNameError if the metric is not among ``values``; DataError if it is not finite.
         """
@@ -40,6 +41,8 @@ class BestWeights:
         value = float(values[self.metric])
         if not math.isfinite(value):
             raise DataError(f"validation metric {self.metric} ({value}) must be finite; validate on more users")
+        if epoch <= self._warm_epochs:
+            return
         sign = -1 if self.metric.endswith("loss") else 1
         if self.value is None or sign * value > sign * self.value:
             self.value, self.epoch, self._epochs_since = value, epoch, 0

@@ -76,7 +76,7 @@ def fit_stage(
     begun = (
         {} if keep.folder is None else origin(stage.name, stage.module, settings, seed=seed, steps=steps, asked=asked)
     )
-    best = BestWeights(settings.metric, None if validate is None else settings.patience)
+    best = BestWeights(settings.metric, None if validate is None else settings.patience, stage.warm_epochs)
     keeper = Keeper(stage.name, best, validate, keep, begun, feed)
     finished = _taken_up(keeper, module, begun, keep)
     if finished is not None:

@@ -115,11 +115,33 @@ def test_a_question_that_cannot_be_answered_claims_nothing(made, users, tmp_path
 
 def test_a_kill_after_all_was_joined_is_tidied_up(made, users, tmp_path, monkeypatch):
     with monkeypatch.context() as kept:
-        kept.setattr("shutil.rmtree", lambda folder: None)
+        kept.setattr("hpgr.api.batch_answers._remove", lambda folder, parts: None)
         made.recommend_batch(users, tmp_path / "out.parquet", wanted=WANTED)
     assert (tmp_path / "out.parquet.parts").exists()
     assert made.recommend_batch(users, tmp_path / "out.parquet", wanted=WANTED).rows == 155
     assert {path.name for path in tmp_path.iterdir()} == {"users.parquet", "out.parquet"}
+
+
+def test_a_file_that_came_between_is_not_taken_for_the_answer(made, users, tmp_path, monkeypatch):
+    out = tmp_path / "out.parquet"
+    with monkeypatch.context() as kept:
+        kept.setattr("hpgr.api.batch_answers._remove", lambda folder, parts: None)
+        made.recommend_batch(users, out, wanted=WANTED)
+    pl.DataFrame({"x": [1]}).write_parquet(out)
+    with pytest.raises(
+        DataError, match=r"out \(.*out.parquet, exists\) must be a new file, and is not of the parts in"
+    ):
+        made.recommend_batch(users, out, wanted=WANTED)
+    assert pl.read_parquet(out)["x"].to_list() == [1]
+    assert (tmp_path / "out.parquet.parts" / "part-000000.parquet").exists()
+
+
+def test_hidden_files_of_others_stay(made, users, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".env").write_text("x")
+    with pytest.raises(DataError, match=r"out \(.*, exists\) must be new, or hold the parts of the same question"):
+        made.recommend_batch(users, tmp_path / "out", wanted=WANTED)
+    assert (tmp_path / "out" / ".env").read_text() == "x"
 
 
 def test_nobody_known_leaves_nothing(made, tmp_path):

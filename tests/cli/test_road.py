@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -181,6 +184,55 @@ def test_an_empty_history_and_given_candidates_are_answered(road, run, tmp_path)
         answer = run("recommend", road.bundle, "--items", "", "--candidates", candidates, "--out", out)
         assert answer.out == f"2 recommendations: {out}\n", answer.err
         assert set(pl.read_csv(out)["item_id"]) == set(ids)
+
+
+@pytest.mark.parametrize("name", ["answer.csv", "answer.parquet"])
+def test_an_answer_that_cannot_be_written_leaves_the_one_before(road, run, tmp_path, monkeypatch, name):
+    def full(frame, file):
+        Path(file).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    out = tmp_path / name
+    asking = ("recommend", road.bundle, "--items", "", "--candidates", "i00001", "--out", out)
+    assert run(*asking).code == 0
+    before = out.read_bytes()
+    monkeypatch.setattr(pl.DataFrame, "write_csv", full)
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    answer = run(*asking)
+    assert answer.code == 1
+    assert "no space left on device" in answer.err
+    assert out.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_baselines_never_stand_in_the_place_of_a_bundle_of_their_name(road, run, tmp_path):
+    assert (
+        run(
+            "train",
+            road.store,
+            "--model",
+            "item_knn",
+            "--set",
+            "model.rule.num_neighbours=1",
+            "--out",
+            tmp_path / "item_knn",
+        ).code
+        == 0
+    )
+    alone = tree(run("evaluate", tmp_path / "item_knn", road.store, "--json"))["cards"]["item_knn"]
+    beside = tree(run("evaluate", tmp_path / "item_knn", road.store, "--baselines", "--json"))["cards"]
+    assert beside["item_knn"]["retrieve"]["metrics"] == alone["retrieve"]["metrics"]
+    assert beside["item_knn-2"]["retrieve"]["config"] != alone["retrieve"]["config"]
+
+
+@pytest.mark.parametrize("out", ["store", "."])
+def test_a_folder_of_another_kind_is_not_overwritten(road, run, tmp_path, monkeypatch, out):
+    shutil.copytree(road.store, tmp_path / "store")
+    monkeypatch.chdir(tmp_path)
+    answer = run("train", "store", "--model", "popularity", "--out", out, "--overwrite")
+    assert answer.code == 1
+    assert "must be empty or a bundle, to be overwritten, and has no config.json" in answer.err
+    assert (tmp_path / "store" / "manifest.json").exists()
 
 
 def test_unknown_ids_are_named_and_the_rest_is_answered(road, run):

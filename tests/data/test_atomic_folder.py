@@ -49,6 +49,21 @@ def interrupted_build(log: Path, store: Path, how: signal.Signals) -> None:
     assert process.wait() != 0
 
 
+def test_only_what_a_run_of_its_kind_wrote_is_overwritten(tmp_path: Path) -> None:
+    mine = tmp_path / "data"
+    mine.mkdir()
+    small_log().write_parquet(mine / "log.parquet")
+    with pytest.raises(DataError, match=r"data \(no manifest.json in it\) must be empty or of the kind"):
+        SequenceStore.build(EventLog.read(mine / "log.parquet"), mine, overwrite=True)
+    assert (mine / "log.parquet").exists()
+    store = SequenceStore.build(EventLog.read(mine / "log.parquet"), tmp_path / "store")
+    small_log().write_parquet(store.path / "log.parquet")
+    with pytest.raises(DataError, match=r"must not hold what is read \(.*log.parquet\), to be overwritten"):
+        SequenceStore.build(EventLog.read(store.path / "log.parquet"), store.path, overwrite=True)
+    (tmp_path / "empty").mkdir()
+    assert SequenceStore.build(EventLog.read(small_log()), tmp_path / "empty", overwrite=True).num_events == 2
+
+
 @pytest.fixture(scope="module")
 def large_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("log") / "log.parquet"
@@ -95,7 +110,7 @@ def test_a_full_disk_gets_one_sentence_and_leaves_nothing(tmp_path: Path, monkey
 
 
 def test_other_failures_are_passed_on(tmp_path: Path) -> None:
-    with pytest.raises(PermissionError), new_folder(tmp_path / "new"):
+    with pytest.raises(PermissionError), new_folder(tmp_path / "new", marker="manifest.json"):
         raise PermissionError(errno.EACCES, "no")
     assert list(tmp_path.iterdir()) == []
 
@@ -107,7 +122,7 @@ def test_what_a_killed_overwrite_moved_away_comes_back(tmp_path: Path) -> None:
     (tmp_path / f".store.replaced-{host}-{ended.pid}-1").mkdir()
     (tmp_path / f".store.replaced-{host}-{ended.pid}-1" / "old").touch()
     (tmp_path / f".store.partial-{host}-{os.getpid()}-2").mkdir()
-    with pytest.raises(DataError, match="exists"), new_folder(tmp_path / "store"):
+    with pytest.raises(DataError, match="exists"), new_folder(tmp_path / "store", marker="manifest.json"):
         pass
     assert (tmp_path / "store" / "old").exists()
     assert sorted(path.name[:14] for path in tmp_path.iterdir()) == [".store.partial", "store"]

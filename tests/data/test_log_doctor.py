@@ -110,6 +110,33 @@ def test_ties_are_a_risk_only_where_the_file_decides() -> None:
     assert "ties" not in risks(log, ties="set")
 
 
+def test_what_is_examined_is_what_a_build_keeps() -> None:
+    three_times = pl.concat([good_log()] * 3)
+    dropped = found(three_times, history=HistoryRule(duplicates="drop"))
+    for code in ("ties", "repeats", "sessions"):
+        assert message(dropped, code) == message(found(good_log()), code)
+    # Two baskets of one moment, their lines mixed in the file, are two sessions under ties 'set'.
+    baskets = pl.DataFrame(
+        {
+            "user_id": [1, 2] * 40,
+            "item_id": range(80),
+            "timestamp": [NOON_S + 86_400 * (i // 20) for i in range(80)],
+            "session_id": [f"{i // 20}/{i % 2}/{i % 4 // 2}" for i in range(80)],
+        }
+    )
+    told = found(baskets, sessions="given", ties="set")
+    assert message(told, "sessions") == "8.0 sessions a user, median 5 events a session, 0% of one event"
+
+
+def test_a_log_of_an_order_only_is_not_asked_about_times() -> None:
+    long = pl.DataFrame(
+        {"user_id": [i % 2 for i in range(4000)], "item_id": [i % 50 for i in range(4000)], "timestamp": range(4000)}
+    )
+    codes = {finding.code for finding in found(long, time_unit="order").all}
+    assert not codes & {"bots", "leave_one_out_leak", "cold_users", "cold_items", "future", "whole_days"}
+    assert {"size", "ties", "repeats", "sessions"} <= codes
+
+
 def test_cold_users_and_items_are_those_of_the_last_tenth() -> None:
     users, items = ([i % n if i < 45 else late + i for i in range(50)] for n, late in ((4, 0), (9, 100)))
     log = good_log(user_id=[9 if user >= 45 else user for user in users], item_id=items)

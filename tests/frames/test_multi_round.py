@@ -87,6 +87,13 @@ def test_every_base_trains_with_its_adapters(name):
         assert any(grad.abs().sum() > 0 for grad in grads), part
 
 
+def test_rounds_are_judged_where_they_can_differ():
+    first, second = ada_retrieval(dim=8, rounds=5, per_round=20).build(num_items=NUM_ITEMS).stages()
+    assert first.metrics[0] == "NDCG@10"
+    assert second.metrics[0] == "HitRate@50"
+    assert ada_retrieval(dim=8, rounds=2, per_round=5).build(num_items=NUM_ITEMS).stages()[1].metrics[0] == "HitRate@10"
+
+
 def test_several_states_are_refused():
     with pytest.raises(ConfigError, match=r"^base.encoder \(Reasoning, which gives several states\) must give one"):
         replace(ada_retrieval(), base=rearec())

@@ -105,6 +105,22 @@ def test_bf16_trains_and_a_resumed_pool_is_kept(tmp_path):
     assert not torch.equal(frame.adapter.pool_M, pool)
 
 
+def test_centres_are_placed_once_and_epochs_without_them_are_not_judged():
+    whole = clusterseq(dim=8, num_clusters=2)
+    whole = replace(whole, adapter=replace(whole.adapter, warm_epochs=2))
+    frame, single = (config.build(num_items=NUM_ITEMS) for config in (whole, clusterseq(dim=8, num_clusters=None)))
+    (stage,), (other,) = frame.stages(), single.stages()
+    assert (stage.warm_epochs, other.warm_epochs) == (2, 0)
+    batches, placed = Walks(20, 3, 1, noise=0.0), []
+    for epoch in (0, 1, 2, 3, 0, 2):
+        with torch.no_grad():
+            stage.each_epoch(epoch, batches, torch_generator(1, epoch))
+        placed.append(frame.adapter.clusters.centres_CD.detach().clone())
+    assert not torch.equal(placed[1], placed[2])
+    for later in placed[3:]:
+        assert torch.equal(later, placed[2])
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ConfigError, match=r"num_support \(1\) must be at least 2"):
         clusterseq(num_support=1)

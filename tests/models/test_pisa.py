@@ -80,6 +80,30 @@ def test_what_is_remembered_by_hand(close):
     close(share[0], torch.tensor([0.0, 0.75 / 1.75]))
 
 
+def test_songs_that_training_did_not_know_are_not_one_song(close):
+    model = small()
+    known, unknown = (listener([0, *others], [0] * 5) for others in ((1, 2, 3, 4), (V, V, V, V)))
+    shares = []
+    for history in (known, unknown):
+        told = model._apart(history)
+        plays = Plays(
+            item_T=told.item_idx,
+            time_ms_T=told.time_ms,
+            user_offsets_B1=told.user_offsets,
+            session_offsets_S1=told.session_offsets,
+        )
+        flat = torch.ones(5, 8)
+        event, share = model.encoder.pool.weights(flat, plays, torch.tensor([4]), told.next_time_ms()[4:])
+        shares.append((event, share))
+    close(shares[0][1], shares[1][1])
+    assert (shares[1][1] > 0).all()
+
+
+def test_each_prediction_of_bpr_has_negatives_of_its_own():
+    cost = pisa(loss="bpr").objective.cost
+    assert (cost.shared, cost.num_negatives, cost.in_batch) == ("prediction", 10, False)
+
+
 def test_an_event_reads_ended_sessions_and_its_own_so_far(close):
     model = small()
     before = model.states(HISTORY).values

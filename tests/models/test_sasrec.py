@@ -7,7 +7,12 @@ import torch
 
 from hpgr.core.batch import History
 from hpgr.core.errors import ConfigError
+from hpgr.models.cape import cape
+from hpgr.models.esasrec import esasrec
+from hpgr.models.gsasrec import gsasrec
+from hpgr.models.hstu import hstu
 from hpgr.models.sasrec import sasrec
+from hpgr.models.sessionrec import sessionrec
 
 BLOCKS = ["pre", "post", "released"]
 
@@ -34,3 +39,10 @@ def test_parameters_of_a_released_block(dim):
 def test_unknown_blocks_are_named():
     with pytest.raises(ConfigError, match=r"norm \(before\) must be pre, post or released"):
         sasrec(block="before")
+
+
+@pytest.mark.parametrize("make", [sasrec, gsasrec, esasrec, cape, hstu, sessionrec], ids=lambda make: make.__name__)
+def test_dropout_acts_on_what_the_first_layer_reads(make):
+    # Models that are compared must be held back alike.
+    encoder = make(dropout=0.3).encoder
+    assert getattr(encoder, "encoder", encoder).dropout == 0.3

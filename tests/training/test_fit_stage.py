@@ -105,6 +105,22 @@ def test_stops_when_validation_does_not_improve_and_gives_back_the_best(toy, toy
     assert not torch.equal(seen[1], seen[3])
 
 
+def test_warm_epochs_are_not_the_best_and_cost_no_patience(toy, toy_batches):
+    net, stage = toy()
+    values, seen = iter([0.9, 0.8, 0.1, 0.3, 0.2, 0.2]), []
+
+    def validate() -> dict[str, float]:
+        seen.append(net.head.weight.clone())
+        return {"ndcg": next(values)}
+
+    settings = StageSettings(epochs=9, patience=2)
+    result = fit_stage(
+        dataclasses.replace(stage, warm_epochs=2), toy_batches(3), settings=settings, seed=1, validate=validate
+    )
+    assert (result.best_epoch, result.best_value, len(result.curve)) == (4, 0.3, 6)
+    assert torch.equal(net.head.weight, seen[3])
+
+
 def test_a_metric_named_loss_is_better_when_smaller(toy, toy_batches):
     _, stage = toy()
     values = iter([0.7, 0.4, 0.6])
