@@ -121,7 +121,8 @@ class History:
         now_ms, is_open = self.now_ms.clone(), self.session_open.clone()
         now_ms[self.lengths > 0] = self.time_ms[last]
         of_event = self.session_of_event()
-        is_open[self.lengths > 0] = of_event[last] == of_event[(last - 1).clamp(min=0)]
+        some = self.lengths[self.lengths > 0] > 1
+        is_open[self.lengths > 0] = some & (of_event[last] == of_event[(last - 1).clamp(min=0)])
         return self.keeping(keep, now_ms=now_ms, session_open=is_open)
 
     def of_user(self, user: int) -> History:

@@ -43,7 +43,7 @@ class Vocabulary:
     def rows(self, ids: Sequence[Any] | pl.Series, *, unknown: int = -1) -> np.ndarray:
         """``[n]`` int64 rows of ``ids``; ``unknown`` where an id has none. Any type is accepted and compared as ours."""
         asked = pl.Series("id", ids, strict=False) if not isinstance(ids, pl.Series) else ids.rename("id")
-        asked = asked.cast(self.ids.dtype, strict=False)
+        asked = _compared(asked, self.ids.dtype)
         found = asked.to_frame().join(self._table, on="id", how="left", maintain_order="left")["idx"]
         return found.fill_null(unknown).to_numpy().astype(np.int64)
 
@@ -59,3 +59,12 @@ class Vocabulary:
     def load(cls, path: Path) -> Vocabulary:
         """Read what ``save`` wrote."""
         return cls(pl.read_parquet(path)["id"])
+
+
+def _compared(asked: pl.Series, kind: pl.DataType) -> pl.Series:
+    """As ids of the type ``kind``; null for what is none, such as a part of a number, which a cast would drop."""
+    if asked.dtype == pl.Boolean:
+        return pl.Series("id", [None] * len(asked), dtype=kind)
+    if asked.dtype.is_float() and kind.is_integer():
+        asked = asked.set((asked.round(0) != asked).fill_null(True), None)
+    return asked.cast(kind, strict=False)

@@ -124,7 +124,8 @@ class MtgrEncoder(nn.Module):
             return tokens_TD, packing
         # Real-time events are not counted: a candidate must not learn how many come after it.
         asked_BND = self.request(history.now_ms, packing.counts(Domain.LONG_TERM))
-        return tokens_TD.index_copy(0, packing.request_rows, asked_BND.flatten(0, 1)), packing
+        asked_ND = asked_BND.flatten(0, 1).to(tokens_TD.dtype)
+        return tokens_TD.index_copy(0, packing.request_rows, asked_ND), packing
 
     def _window_starts(self, history: History) -> Tensor:
         return history.now_ms - round(1000 * self.config.window_s)
@@ -160,7 +161,10 @@ def _read_history(layer: MtgrLayer, own: tuple[Tensor, Tensor, Tensor], packing:
     )
     asked = timed_offsets, packing.time_T[timed]
     timed_RHK = _read_earlier(layer, [x_THK[timed] for x_THK in own], own[1:], packing, asked)
-    return torch.zeros_like(own[2]).index_copy(0, static, static_SHK).index_copy(0, timed, timed_RHK)
+    read_THK = torch.zeros_like(own[2])
+    for at, read in ((static, static_SHK), (timed, timed_RHK)):
+        read_THK = read_THK.index_copy(0, at, read.to(read_THK.dtype))
+    return read_THK
 
 
 def _read_both_ways(layer: MtgrLayer, own: tuple[Tensor, Tensor, Tensor], packing: Packing) -> Tensor:

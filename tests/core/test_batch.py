@@ -50,3 +50,9 @@ def test_keeping_some_events_drops_sessions_that_lose_them_all():
     assert (kept.now_ms.tolist(), kept.session_open.tolist()) == ([5, 6, 7], [False] * 3)
     none = kept.keeping(torch.zeros(2, dtype=torch.bool))
     assert (none.num_events, none.user_offsets.tolist(), none.session_offsets.tolist()) == (0, [0] * 4, [0])
+
+
+def test_a_user_whose_only_event_goes_has_no_open_session_wherever_the_user_stands():
+    for rows in ([[1], [2], [3, 4]], [[], [1], [2], [3, 4]], [[3, 4], [1]]):
+        told = History.from_lists(rows).without_last()
+        assert told.session_open.tolist() == [len(row) > 1 for row in rows]

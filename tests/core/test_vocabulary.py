@@ -32,3 +32,9 @@ def test_repeated_or_missing_ids_are_refused():
         Vocabulary(pl.Series([1, 1, 2]))
     with pytest.raises(DataError, match=r"1 of 2 null"):
         Vocabulary(pl.Series([1, None]))
+
+
+def test_a_part_of_a_number_and_truth_are_nobodys_ids():
+    assert Vocabulary.of([1, 2, 3]).rows([1.7, 2.0, None]).tolist() == [-1, 1, -1]
+    assert Vocabulary.of([0, 1]).rows([True, False]).tolist() == [-1, -1]
+    assert Vocabulary.of(["1.7", "2"]).rows([1.7]).tolist() == [0]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import pkgutil
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 import hpgr.models
 from hpgr.core.batch import Candidates, History
@@ -354,6 +357,44 @@ def test_bf16_changes_a_step_by_little(name):
         rounded, rounded_grad = a_step(stage, batch, bf16=True)
         assert abs(rounded - exact) < 0.01 * abs(exact)
         assert torch.nn.functional.cosine_similarity(rounded_grad, exact_grad, dim=0) > 0.985
+
+
+class AsOnADevice(TorchFunctionMode):
+    """What CUDA's autocast does otherwise than that of a CPU: it takes these in single precision, and promotes no copy into rows."""
+
+    EXACT = frozenset({"exp", "log", "pow", "softmax", "log_softmax", "logsumexp", "sum", "prod", "cumsum", "norm"}) | {
+        *("vector_norm", "layer_norm", "softplus", "cosine_similarity", "binary_cross_entropy_with_logits", "nll_loss")
+    }
+    COPIES = frozenset(("index_copy", "index_copy_", "index_add", "index_add_"))
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        if torch.is_autocast_enabled("cpu") and "out" not in kwargs and name in self.EXACT | self.COPIES:
+            with torch.autocast("cpu", enabled=False):
+                if name in self.EXACT:
+                    args, kwargs = (tree_map(_single, x) for x in (args, kwargs))
+                return func(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _single(x):
+    return x.float() if isinstance(x, torch.Tensor) and x.dtype == torch.bfloat16 else x
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_step_goes_through_under_the_autocast_of_a_device(name, monkeypatch):
+    monkeypatch.setattr("hpgr.ops.attention.implementation_for", lambda *args, **kwargs: "vectorised")
+    frame, history = built(name), sequences(5, [9, 4, 12])
+    for stage in frame.stages():
+        if stage.before is not None:
+            stage.before()
+        batch = history
+        if stage.batches == "candidates":
+            batch = history, candidates_for(history, frame, [[1, 2, 3], [4, 5], [6, 7, 8]])
+        with AsOnADevice():
+            loss, grad = a_step(stage, batch, bf16=True)
+        assert math.isfinite(loss)
+        assert grad.isfinite().all()
 
 
 def a_step(stage, batch, *, bf16: bool) -> tuple[float, torch.Tensor]:

@@ -140,3 +140,10 @@ def test_crowded_centres_and_borders_of_long_histories_match_the_reference(sigma
     close(got[1], want[1])
     up = torch.randn_like(want[1])
     close(*(autograd.grad(out[1], weight, up)[0] for out in (got, want)))
+
+
+@pytest.mark.parametrize("aggregate", ["sum", "max"])
+@pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+def test_without_any_event_nothing_is_listed(impl, aggregate):
+    rows, gate = _gate([[-1]], impl, offsets=(0, 0), aggregate=aggregate)
+    assert (rows.shape, gate.shape) == ((1, 0), (1, 0))

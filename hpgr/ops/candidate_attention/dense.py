@@ -36,7 +36,8 @@ def read_all(reading: Reading, weighing: Weighing) -> Tensor:
             places.append(cand_bc[asked_bc])
     read_CHV = torch.zeros_like(reading.own_v_CHK)
     if parts:
-        read_CHV = read_CHV.index_copy(0, torch.cat(places), torch.cat(parts))
+        # A softmax is exact under the autocast of a device, and a copy promotes nothing there.
+        read_CHV = read_CHV.index_copy(0, torch.cat(places), torch.cat(parts).to(read_CHV.dtype))
     return read_CHV + reading.own(weighing) if silu else read_CHV
 
 

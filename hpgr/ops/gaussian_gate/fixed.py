@@ -15,6 +15,8 @@ def gaussian_gate_fixed(
 ) -> tuple[Tensor, Tensor]:
     """See ``gaussian_gate``; inside ``fixed_shapes`` column ``t`` is row ``t``, or -1."""
     num_rows = int(user_offsets_B1[-1]) if bump.num_rows is None else bump.num_rows
+    if not num_rows:
+        return torch.full_like(rows_CK[:, :0], -1), weight_CK[:, :0]
     event_T, user_T = torch.arange(num_rows, device=rows_CK.device), row_of(user_offsets_B1, num_rows)
     height_TT = bump.height((event_T[:, None] - event_T).to(weight_CK.dtype)) * (user_T[:, None] == user_T)
     if bump.session_T is not None:
