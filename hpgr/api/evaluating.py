@@ -14,7 +14,7 @@ import torch
 from hpgr.api.asking import Ranked, device_of, rank, retrieve
 from hpgr.api.material import Material, Part
 from hpgr.core.config import to_tree
-from hpgr.core.errors import DataError, UnsupportedError
+from hpgr.core.errors import ConfigError, DataError, UnsupportedError
 from hpgr.core.jagged import Jagged
 from hpgr.data.ranges import Queries, flat_index, offsets_from
 from hpgr.evaluation import provenance
@@ -46,6 +46,18 @@ class Measure:
     top: int = 10
     limit: int | None = None
     memory_mb: float = 256.0
+
+    def __post_init__(self) -> None:
+        if self.part not in ("test", "validation"):
+            raise ConfigError(f"part ({self.part}) must be test or validation")
+        if self.question not in (None, "retrieve", "rank"):
+            raise ConfigError(f"question ({self.question}) must be retrieve, rank or None")
+        if isinstance(self.metrics, str):
+            raise ConfigError(f"metrics ({self.metrics!r}) must be a tuple of names")
+        for name, least in (("top", 1), ("limit", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{name} ({value}) must be at least {least}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

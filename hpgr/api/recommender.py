@@ -318,8 +318,7 @@ class Recommender:
         if (users is None) == (histories is None):
             raise ConfigError("users and histories (both or none given) must be one of the two")
         if users is not None:
-            if isinstance(users, str) or not isinstance(users, Sequence):
-                users = [users]
+            users = [users] if isinstance(users, (str, int, np.integer)) else list(users)
             asked = of_users(store or self.store(), users, at, actions=self._facts["actions"])
             if (store or self.store()).items != self._ready().clock.items:
                 raise DataError(

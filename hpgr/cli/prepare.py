@@ -87,13 +87,15 @@ def prepare(
                 "rows that are in the store already are there twice now, unless it was prepared with --duplicates drop"
             )
     else:
+        rule = option.history_rule_of(history, history_events, duplicates)
+        rule.check_kinds(read)
         store = SequenceStore.build(
             read,
             out,
             sessions=option.session_rule_of(session_gap),
             ties=ties,
             items=items,
-            history=option.history_rule_of(history, history_events, duplicates),
+            history=rule,
             memory_mb=memory_mb,
             overwrite=overwrite,
         )

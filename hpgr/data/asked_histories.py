@@ -54,6 +54,11 @@ def of_users(
     rows = store.users.rows(ids)
     known = rows >= 0
     now = moment_ms(at, default=int(np.max(store.time_ms, initial=-1)) + 1)
+    if at is not None and store.num_events and now < (begin := int(np.min(store.time_ms))):
+        raise ConfigError(
+            f"at ({at}, ms {now}) must not lie before all events of the store, the first of which is at ms {begin}; "
+            "give ms since 1970 or an ISO date-time"
+        )
     offsets = np.asarray(store.user_offsets)
     start, end = offsets[rows[known]], offsets[rows[known] + 1]
     now_ms = np.full(int(known.sum()), now)

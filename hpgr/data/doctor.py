@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from hpgr.core.errors import HpgrError
+from hpgr.core.errors import HpgrError, UnknownNameError
 from hpgr.data.columns import DEFAULT_COLUMNS, Columns
 from hpgr.data.doctor_checks import history_findings
 from hpgr.data.finding import Finding, Findings
@@ -46,6 +46,10 @@ def examine(
         if plan is not None and not log.problems:
             found.append(Finding("note", "time_unit", log.facts.time_unit_note))
             found += [Finding("error", problem.code, problem.message) for problem in plan.problems(log)]
+            try:
+                history.check_kinds(log)
+            except UnknownNameError as error:
+                found.append(Finding("risk", "unknown_kind", str(error)))
     except HpgrError as error:
         return Findings.of([*found, Finding("error", "unreadable", str(error))])
     if plan is not None and not any(finding.level == "error" for finding in found):

@@ -7,7 +7,7 @@ from typing import Literal
 
 import polars as pl
 
-from hpgr.core.errors import ConfigError, DataError
+from hpgr.core.errors import ConfigError, DataError, UnknownNameError
 from hpgr.data.log import EventLog
 
 _MAX_ACTIONS = 32_766
@@ -60,6 +60,17 @@ class HistoryRule:
         else:
             rule = rule & (pl.col("label").is_null() | (pl.col("label") > 0))
         return events.with_columns(is_history=rule, action_name=name).filter(pl.col("is_history") | shown)
+
+    def check_kinds(self, log: EventLog) -> None:
+        """Raises: UnknownNameError for one of ``events`` that the log never has."""
+        if self.events is None or "event" not in log.roles:
+            return
+        known = (
+            log.events().select(pl.col("event").drop_nulls().unique()).collect(engine="streaming")["event"].to_list()
+        )
+        for name in self.events:
+            if name not in known:
+                raise UnknownNameError.of(f"kind of events in {log.name}", name, known)
 
 
 DEFAULT_HISTORY = HistoryRule()

@@ -14,6 +14,7 @@ _PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000}
 _YEAR_1990_S = 631_152_000
 _YEAR_2100_S = 4_102_444_800
 ORDER = "order"
+_YEAR_FIRST = r"^\s*\d{4}\D?\d"
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
 
 
@@ -108,6 +109,8 @@ def _time_expression(table: pl.LazyFrame, kind: pl.DataType) -> tuple[pl.Expr, b
         return time.cast(pl.Int64, strict=False), True
     if kind == pl.String:
         first = table.select(time.drop_nulls().first()).collect().item()
+        # A day and a month that may be either are not guessed at.
+        time = pl.when(time.str.contains(_YEAR_FIRST)).then(time)
         with_offset = pl.Series([first or ""]).str.contains(_OFFSET).item()
         return time.str.to_datetime(strict=False, time_zone="UTC" if with_offset else None).dt.epoch("ms"), False
     return time.cast(pl.Datetime("ms")).dt.epoch("ms") if kind == pl.Date else time.dt.epoch("ms"), False

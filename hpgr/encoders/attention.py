@@ -42,6 +42,8 @@ class AttentionEncoder(nn.Module):
         def __post_init__(self) -> None:
             if self.num_layers < 1:
                 raise ConfigError(f"num_layers ({self.num_layers}) must be at least 1")
+            if not 0 <= self.dropout < 1:
+                raise ConfigError(f"dropout ({self.dropout}) must lie in [0, 1)")
             check_std(self.init_std)
 
         def build(self, *, dim: int) -> AttentionEncoder:

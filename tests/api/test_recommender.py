@@ -173,6 +173,28 @@ def test_an_empty_history_gets_what_is_popular(sasrec, store):
     assert found["item_id"][0] in sasrec._ready().catalogue.items.at(np.flatnonzero(counts == counts.max())).to_list()
 
 
+def test_what_is_measured_is_named_rightly():
+    for options, message in (
+        ({"part": "valid"}, r"part \(valid\) must be test or validation"),
+        ({"question": "ranking"}, r"question \(ranking\) must be retrieve, rank or None"),
+        ({"metrics": "NDCG@10"}, r"metrics \('NDCG@10'\) must be a tuple of names"),
+        ({"limit": 0}, r"limit \(0\) must be at least 1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Measure(**options)
+
+
+def test_users_come_as_any_sequence_and_a_moment_before_all_events_is_no_moment(sasrec, store):
+    ids = store.users.ids[:2]
+    want = sasrec.recommend(users=ids.to_list(), wanted=Wanted(k=2)).table
+    for users in (ids, ids.to_numpy(), tuple(ids)):
+        assert sasrec.recommend(users=users, wanted=Wanted(k=2)).table.equals(want)
+    with pytest.raises(
+        ConfigError, match=r"at \(1700327580, ms 1700327580\) must not lie before all events of the store"
+    ):
+        sasrec.recommend(users=ids, at=1_700_327_580)
+
+
 def test_users_with_nothing_done_stay_in_a_mapping(sasrec, store):
     item = store.items.ids[0]
     found = sasrec.recommend(histories={"anna": [], "ben": [item], "cleo": []}, wanted=Wanted(k=2)).table

@@ -198,3 +198,9 @@ def test_a_time_unit_for_datetimes_or_unknown_is_a_wrong_option() -> None:
 def test_datetimes_are_told_with_their_range_so_that_swapped_days_and_months_show() -> None:
     frame = pl.DataFrame({"user_id": [1, 1], "item_id": [1, 2], "timestamp": ["2023-03-04 10:00", "2023-11-04 10:00"]})
     assert EventLog.read(frame).facts.time_unit_note.endswith("where no zone is given: 2023-03-04 to 2023-11-04")
+
+
+def test_dates_that_may_be_read_two_ways_are_refused() -> None:
+    log = EventLog.read(frame(timestamp=["11/06/2023 10:00:00", "11/07/2023 10:00:00", "11/08/2023 10:00:00"]))
+    with pytest.raises(DataError, match="3 of 3 values unreadable"):
+        log.validate()

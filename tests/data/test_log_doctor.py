@@ -110,6 +110,13 @@ def test_ties_are_a_risk_only_where_the_file_decides() -> None:
     assert "ties" not in risks(log, ties="set")
 
 
+def test_a_kind_of_events_that_is_never_there_is_a_risk() -> None:
+    log = good_log(event=["view", "buy"] * 25)
+    assert message(found(log, history=HistoryRule(events=("view", "bui"))), "unknown_kind").endswith(
+        "did you mean buy?"
+    )
+
+
 def test_what_is_examined_is_what_a_build_keeps() -> None:
     three_times = pl.concat([good_log()] * 3)
     dropped = found(three_times, history=HistoryRule(duplicates="drop"))

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_series_equal
 
-from hpgr.core.errors import ConfigError, DataError
+from hpgr.core.errors import ConfigError, DataError, UnknownNameError
 from hpgr.data.columns import Columns
 from hpgr.data.history_rule import HistoryRule
 from hpgr.data.log import EventLog
@@ -173,6 +173,15 @@ def test_given_sessions_and_days_are_cut_as_the_rule_says(tmp_path: Path) -> Non
     assert given.session_rule == GivenSessions()
     days = SequenceStore.build(EventLog.read(log), tmp_path / "days", sessions=CalendarDay(utc_offset_s=6398))
     assert days.session_offsets.tolist() == [0, 2, 4]
+
+
+def test_a_kind_that_the_log_never_has_is_named() -> None:
+    log = pl.DataFrame(
+        {"user_id": [1, 1], "item_id": [1, 2], "timestamp": [NOON_S, NOON_S + 1], "event": ["view", "buy"]}
+    )
+    with pytest.raises(UnknownNameError, match=r"no kind of events in the frame is named 'veiw'; did you mean view"):
+        HistoryRule(events=("buy", "veiw")).check_kinds(EventLog.read(log))
+    HistoryRule(events=("buy", "view")).check_kinds(EventLog.read(log))
 
 
 def test_simultaneous_sessions_stay_whole_where_ties_are_a_set(tmp_path: Path) -> None:

@@ -46,3 +46,9 @@ def test_dropout_acts_on_what_the_first_layer_reads(make):
     # Models that are compared must be held back alike.
     encoder = make(dropout=0.3).encoder
     assert getattr(encoder, "encoder", encoder).dropout == 0.3
+
+
+@pytest.mark.parametrize("dropout", [2.0, -0.1, float("nan")])
+def test_dropout_is_a_share(dropout):
+    with pytest.raises(ConfigError, match=r"dropout \(.*\) must lie in \[0, 1\)"):
+        sasrec(dropout=dropout)
