@@ -16,6 +16,7 @@ from hpgr.encoders.session import SessionEnhancement, SessionTrunk
 from hpgr.models.bert4rec import bert4rec
 from hpgr.models.sasrec import sasrec
 from hpgr.models.sessionrec import sessionrec, sessionrec_hstu
+from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.set_pool import SetPool
 from hpgr.nn.transformer_layer import TransformerLayer
 from hpgr.objectives.before_sessions import before_sessions
@@ -137,15 +138,25 @@ def test_encoders_that_read_later_sessions_are_refused(part):
 
 def test_hpgr_session_tokens_may_predict_sessions_if_they_are_causal():
     """Its trunk reads a session both ways and, where it is causal, no later one: what NextSession needs and NextItem refuses."""
-    sem = SessionEnhancement.Config(layer=TransformerLayer.Config(ffn_dim=8), causal=True)
-    config = replace(sasrec(dim=8), trunk=SessionTrunk.Config(sem=sem), objective=NextSession.Config())
+    place = TimeAwarePosition.Config(clock="previous")
+    sem = SessionEnhancement.Config(layer=TransformerLayer.Config(ffn_dim=8), causal=True, position=place)
+    trunk = SessionTrunk.Config(sem=sem, position=place)
+    config = replace(sasrec(dim=8), trunk=trunk, objective=NextSession.Config())
     frame = config.build(num_items=NUM_ITEMS)
     frame.loss(history(ROWS), torch_generator(0))["loss"].backward()
     assert frame.trunk.sem.intra[0].feed_forward.inner.weight.grad.abs().max() > 0
     with pytest.raises(
         ConfigError, match=r"trunk \(SessionTrunk, which reads later sessions\) must not under NextSession"
     ):
-        replace(config, trunk=SessionTrunk.Config(sem=replace(sem, causal=False)))
+        replace(config, trunk=replace(trunk, sem=replace(sem, causal=False)))
+    for telling in (
+        replace(trunk, position=TimeAwarePosition.Config()),
+        replace(trunk, sem=replace(sem, position=TimeAwarePosition.Config())),
+    ):
+        with pytest.raises(
+            ConfigError, match=r"clock of the position in trunk \(now, .*\) must be previous under NextSession"
+        ):
+            replace(config, trunk=telling)
 
 
 SPAN = 5

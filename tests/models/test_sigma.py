@@ -13,6 +13,7 @@ from hpgr.core.errors import ConfigError
 from hpgr.core.seeds import torch_generator
 from hpgr.encoders.session import SessionEnhancement, SessionTrunk
 from hpgr.models.sigma import sigma, sigma_forward
+from hpgr.nn.position import TimeAwarePosition
 from hpgr.nn.transformer_layer import TransformerLayer
 from hpgr.objectives.last_item import LastItem
 from hpgr.objectives.next_item import NextItem
@@ -106,7 +107,8 @@ def test_a_trunk_that_looks_ahead_is_refused_too():
         ConfigError, match=r"trunk \(SessionTrunk, which reads later events\) must be causal under NextItem"
     ):
         replace(sigma_forward(dim=8), trunk=trunk)
-    assert replace(sigma_forward(dim=8), trunk=SessionTrunk.Config()).build(num_items=NUM_ITEMS)
+    place = TimeAwarePosition.Config(clock="previous")
+    assert replace(sigma_forward(dim=8), trunk=SessionTrunk.Config(position=place)).build(num_items=NUM_ITEMS)
 
 
 def test_what_is_causal_may_be_asked_at_every_event_or_at_the_last():
