@@ -69,9 +69,7 @@ def answer_batch(
     _begin(folder, json.dumps(question, indent=1, sort_keys=True, default=str) + "\n")
     parts = [folder / f"part-{number:06d}.parquet" for number in range(-(-count // at_once))]
     resumed = sum(part.exists() for part in parts)
-    if joined and (
-        resumed < len(parts) or pq.read_metadata(out).num_rows != sum(_facts(part).num_rows for part in parts)
-    ):
+    if joined and (resumed < len(parts) or _facts(out).num_rows != sum(_facts(part).num_rows for part in parts)):
         raise DataError(f"out ({out}, exists) must be a new file, and is not of the parts in {folder}; remove it")
     for number, part in enumerate(parts):
         if not part.exists():

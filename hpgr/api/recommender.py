@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -318,7 +318,7 @@ class Recommender:
         if (users is None) == (histories is None):
             raise ConfigError("users and histories (both or none given) must be one of the two")
         if users is not None:
-            users = [users] if isinstance(users, (str, int, np.integer)) else list(users)
+            users = [users] if isinstance(users, str) or not isinstance(users, Iterable) else list(users)
             asked = of_users(store or self.store(), users, at, actions=self._facts["actions"])
             if (store or self.store()).items != self._ready().clock.items:
                 raise DataError(

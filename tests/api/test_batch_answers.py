@@ -133,6 +133,10 @@ def test_a_file_that_came_between_is_not_taken_for_the_answer(made, users, tmp_p
     ):
         made.recommend_batch(users, out, wanted=WANTED)
     assert pl.read_parquet(out)["x"].to_list() == [1]
+    out.write_text("no table")
+    with pytest.raises(DataError, match=r"out.parquet, damaged\) must be as it was written"):
+        made.recommend_batch(users, out, wanted=WANTED)
+    assert out.read_text() == "no table"
     assert (tmp_path / "out.parquet.parts" / "part-000000.parquet").exists()
 
 

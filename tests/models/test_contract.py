@@ -349,11 +349,7 @@ def test_bf16_changes_a_step_by_little(name):
     frame = built(name)
     history = sequences(5, [9, 4, 12])
     for stage in frame.stages():
-        if stage.before is not None:
-            stage.before()
-        batch = history
-        if stage.batches == "candidates":
-            batch = history, candidates_for(history, frame, [[1, 2, 3], [4, 5], [6, 7, 8]])
+        batch = begun(stage, frame, history)
         exact, exact_grad = a_step(stage, batch, bf16=False)
         rounded, rounded_grad = a_step(stage, batch, bf16=True)
         assert abs(rounded - exact) < 0.01 * abs(exact)
@@ -387,15 +383,20 @@ def test_a_step_goes_through_under_the_autocast_of_a_device(name, monkeypatch):
     monkeypatch.setattr("hpgr.ops.attention.implementation_for", lambda *args, **kwargs: "vectorised")
     frame, history = built(name), sequences(5, [9, 4, 12])
     for stage in frame.stages():
-        if stage.before is not None:
-            stage.before()
-        batch = history
-        if stage.batches == "candidates":
-            batch = history, candidates_for(history, frame, [[1, 2, 3], [4, 5], [6, 7, 8]])
+        batch = begun(stage, frame, history)
         with AsOnADevice():
             loss, grad = a_step(stage, batch, bf16=True)
         assert math.isfinite(loss)
         assert grad.isfinite().all()
+
+
+def begun(stage, frame, history):
+    """A batch for the stage, which begins."""
+    if stage.before is not None:
+        stage.before()
+    if stage.batches == "candidates":
+        return history, candidates_for(history, frame, [[1, 2, 3], [4, 5], [6, 7, 8]])
+    return history
 
 
 def a_step(stage, batch, *, bf16: bool) -> tuple[float, torch.Tensor]:
