@@ -63,4 +63,6 @@ def log_facts(facts: dict[str, Any], items: Vocabulary) -> LogFacts:
         actions=tuple(facts["actions"]),
         end_ms=facts["log_end_ms"],
         history=from_tree(facts["history"]) if "history" in facts else DEFAULT_HISTORY,
+        columns=facts.get("columns", {}),
+        timed=facts.get("timed", True),
     )

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,6 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hpgr.answering.answerer import Answerer
+from hpgr.api.export_programs import Runs, To, check_installed, quiet, written
+from hpgr.api.export_readme import readme
 from hpgr.core.errors import ConfigError, HpgrError, UnknownNameError, UnsupportedError
 from hpgr.data.asked_histories import AskedHistories
 from hpgr.data.atomic_folder import new_folder
@@ -31,10 +28,8 @@ TOLERANCE = 1e-4
 _TIE = 1e-5
 _SIGNATURE = "signature.json"
 
-To = Literal["onnx", "torch"]
 Part = Literal["encoder", "ranker"]
 Twin = PaddedEncoder | PaddedRanker
-Runs = Callable[[tuple[Tensor, ...]], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +87,7 @@ def export(
     missing = [part for part in how.parts if part not in found]
     if missing:
         raise UnsupportedError(f"parts ({', '.join(missing)}) must be among those of {model}: {', '.join(found)}")
-    _check_installed(how.to)
+    check_installed(how.to)
     source = _Source(
         model=model, actions=actions, answerer=replace(answerer, max_len=_slots(answerer, how)), asked=asked, how=how
     )
@@ -101,7 +96,7 @@ def export(
         parts = {name: _one(source, name, twin, new) for name, twin in found.items() if name in (how.parts or found)}
         signature = _signature(source, parts)
         (new / _SIGNATURE).write_text(json.dumps(signature, indent=2) + "\n", encoding="utf-8")
-        (new / "README.md").write_text(_readme(signature), encoding="utf-8")
+        (new / "README.md").write_text(readme(signature), encoding="utf-8")
     return signature
 
 
@@ -124,9 +119,9 @@ def _one(source: _Source, name: str, twin: Twin, folder: Path) -> dict[str, Any]
     asks = _Asks(source, twin, {} if name == "ranker" else _items(source.answerer))
     example = asks.tensors(0)
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.export.export(twin, example, strict=False)
-            run = _save(program, file, [one.name for one in inputs], output, source.how.to)
+            run = written(program, file, [one.name for one in inputs], output, source.how.to)
             shape = list(run(example).shape)
             worst, unlike = asks.differences(run)
     except (RuntimeError, IndexError, HpgrError) as error:
@@ -209,28 +204,6 @@ class _Asks:
         )
 
 
-def _save(program: Any, file: Path, names: list[str], output: str, to: To) -> Runs:
-    """Write ``program``; what comes back asks the file as it was written."""
-    if to == "torch":
-        torch.export.save(program, file)
-        module = torch.export.load(file).module()
-        return lambda tensors: module(*tensors)
-    found = torch.onnx.export(program, (), dynamo=True, verbose=False, input_names=names, output_names=[output])
-    assert found is not None, "what the dynamo exporter gives"
-    found.save(file)
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-
-    def run(tensors: tuple[Tensor, ...]) -> Tensor:
-        given = {name: tensor.numpy() for name, tensor in zip(names, tensors)}
-        return torch.from_numpy(session.run(None, given)[0])
-
-    return run
-
-
 def _items(answerer: Answerer) -> dict[str, Tensor]:
     """``vectors [V, D]``, ``bias [V]`` and ``popularity [V]``, what who has no history is scored with."""
     frame = getattr(answerer.frame, "retriever", answerer.frame)
@@ -260,62 +233,5 @@ def _signature(source: _Source, parts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _readme(signature: dict[str, Any]) -> str:
-    lines = [
-        f"# {signature['model']}, exported by hpgr {signature['hpgr']}",
-        "",
-        f"One user a call. `item_idx` are rows of `items.parquet`; {signature['num_items']} stands for any other item. "
-        f"A history has {signature['num_events']} places: the newest events, oldest first, then anything; `num_events` says how "
-        "many there are.",
-        "",
-    ]
-    for name, part in signature["parts"].items():
-        lines += [f"## {part['file']}", "", "| input | dtype | shape | what it is |", "|---|---|---|---|"]
-        lines += [f"| {one['name']} | {one['dtype']} | {one['shape']} | {one['means']} |" for one in part["inputs"]]
-        (out,) = part["outputs"]
-        says = (
-            "held against `items.safetensors`: `vectors @ vector + bias` are the scores of the catalogue; a user without events "
-            "has the scores `popularity`"
-            if name == "encoder"
-            else "log-odds of each candidate, which do not depend on the other ones"
-        )
-        checked = part["checked"]
-        lines += [
-            "",
-            f"Gives `{out['name']}` {out['shape']}, {out['dtype']}: {says}.",
-            "",
-            f"Held to the model on {checked['histories']} histories of its store: the first {checked['k']} items are the same, "
-            f"scores differ by {checked['largest_difference']:.1e} at most.",
-            "",
-        ]
-    if signature["features"]:
-        lines += [f"Features, in order: {', '.join(signature['features'])}; `hpgr.data.features` defines them.", ""]
-    if signature["actions"]:
-        lines += [f"Actions, 1 being the first: {', '.join(signature['actions'])}.", ""]
-    return "\n".join(lines)
-
-
 def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def _check_installed(to: To) -> None:
-    needed = ("onnx", "onnxscript", "onnxruntime") if to == "onnx" else ()
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UnsupportedError(
-            f"{missing[0]} (not installed) must be there to export to onnx; pip install 'hpgr[export]'"
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporters tell developers of torch a lot; what concerns a user is raised."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

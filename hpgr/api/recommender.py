@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from hpgr.answering.indexing import index_of
 from hpgr.answering.opening import CLOCK, log_facts, open_bundle
 from hpgr.answering.titles import save_titles, titles_of
 from hpgr.api.batch_answers import BatchAnswer, Progress, answer_batch, weights_digest
+from hpgr.api.bundle_facts import bundle_facts, stages_of
 from hpgr.api.evaluating import Measure, Subject, evaluate
-from hpgr.api.explaining import explain
 from hpgr.api.exporting import ExportSettings, export
 from hpgr.api.fitting import fit
 from hpgr.api.local_service import LocalService
 from hpgr.api.material import Material
+from hpgr.api.recommendations import Recommendations, recommendations
 from hpgr.api.runs import actions_of, run_for
 from hpgr.core.config import from_tree, to_tree
 from hpgr.core.errors import ConfigError, DataError
@@ -37,20 +38,6 @@ from hpgr.retrieval.faiss_index import Flat, Hnsw, IvfPq
 from hpgr.training.run import Run
 from hpgr.training.settings import Housekeeping
 from hpgr.training.stages import StageResult
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recommendations:
-    """``table``: ``user_id, item_id, score, rank``. What could not be answered is named: ``unknown_users``,
-    ``unknown_items`` (in histories), ``unknown_candidates``; ``dropped`` events were not before the moment asked about.
-    ``explanations``: see ``hpgr.api.explaining``; None unless asked for."""
-
-    table: pl.DataFrame
-    unknown_users: tuple[Any, ...] = ()
-    unknown_items: tuple[Any, ...] = ()
-    unknown_candidates: tuple[Any, ...] = ()
-    dropped: int = 0
-    explanations: pl.DataFrame | None = None
 
 
 class Recommender:
@@ -103,7 +90,7 @@ class Recommender:
             max_len=run.windows.max_len,
             learnt_from_shown=isinstance(run.candidates, ExposedRequests.Config),
         )
-        self._facts, self._titles = _facts(store, material, run, self.stages), titles_of(store.item_table)
+        self._facts, self._titles = bundle_facts(material, run, self.stages), titles_of(store.item_table)
         return self
 
     def evaluate(self, store: SequenceStore | None = None, how: Measure = Measure()) -> dict[str, ResultCard]:
@@ -132,22 +119,8 @@ class Recommender:
 
         Raises: ConfigError unless exactly one of users and histories is given; DataError or UnsupportedError as the parts do.
         """
-        answerer = self._ready()
         asked = self._asked_histories(users, histories, at, store)
-        table = answerer.answer(asked, wanted) if len(asked.users) else _nothing(asked, answerer)
-        explanations = None
-        if explained_events:
-            by_rank = answerer.ranks(wanted)
-            explanations = explain(answerer, asked, table, events=explained_events, by_rank=by_rank)
-        unknown = () if wanted.candidates is None else answerer.candidate_rows(wanted.candidates)[1]
-        return Recommendations(
-            table=table,
-            unknown_users=asked.unknown_users,
-            unknown_items=asked.unknown_items,
-            unknown_candidates=unknown,
-            dropped=asked.dropped,
-            explanations=explanations,
-        )
+        return recommendations(self._ready(), asked, wanted, explained_events=explained_events)
 
     def recommend_batch(
         self,
@@ -257,9 +230,7 @@ class Recommender:
         facts = opened.bundle.facts
         recommender = cls(from_tree(facts["run"]))
         recommender._answerer = opened.answerer
-        recommender.stages = {
-            name: StageResult(**{**row, "curve": tuple(row["curve"])}) for name, row in facts["stages"].items()
-        }
+        recommender.stages = stages_of(facts)
         recommender._facts, recommender._titles = facts, opened.titles
         recommender._folder = Path(folder).resolve()
         return recommender
@@ -331,30 +302,3 @@ class Recommender:
 def load(folder: str | Path) -> Recommender:
     """The recommender in a bundle; see ``Recommender.load``."""
     return Recommender.load(folder)
-
-
-def _facts(store: SequenceStore, material: Material, run: Run, stages: dict[str, StageResult]) -> dict[str, Any]:
-    certificate = material.split.certificate
-    return {
-        "run": to_tree(run),
-        "store": str(store.path.resolve()),
-        "certificate": {"hash": certificate.hash, "facts": certificate.facts},
-        "sessions": store.manifest["sessions"],
-        "ties": store.ties,
-        "history": store.manifest["history"],
-        "actions": actions_of(store),
-        "log_end_ms": int(np.max(store.time_ms)) + 1,
-        "train_count": material.split.catalogue.train_count.tolist(),
-        "stages": {name: asdict(result) for name, result in stages.items()},
-    }
-
-
-def _nothing(asked: AskedHistories, answerer: Answerer) -> pl.DataFrame:
-    return pl.DataFrame(
-        schema={
-            "user_id": asked.users.dtype,
-            "item_id": answerer.clock.items.ids.dtype,
-            "score": pl.Float64,
-            "rank": pl.Int64,
-        }
-    )

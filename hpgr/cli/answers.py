@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from hpgr.api.batch_answers import BatchAnswer
-    from hpgr.api.recommender import Recommendations
+    from hpgr.api.recommendations import Recommendations
 
 
 def say_unknown(found: Recommendations) -> None:

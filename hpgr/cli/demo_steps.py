@@ -11,7 +11,8 @@ import torch
 from hpgr.answering.answerer import Wanted
 from hpgr.api.baselines import baselines_of
 from hpgr.api.evaluating import Measure
-from hpgr.api.recommender import Recommendations, Recommender
+from hpgr.api.recommendations import Recommendations
+from hpgr.api.recommender import Recommender
 from hpgr.cli.evaluate import save_cards
 from hpgr.cli.train import fit_and_save
 from hpgr.data.doctor import examine

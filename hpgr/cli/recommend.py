@@ -33,7 +33,7 @@ def recommend(
             "--history",
             "--items",
             metavar="FILE|A,B,C",
-            help="A table of events, or item ids, oldest first; '' for none.",
+            help="A table of events in the log's columns, or item ids, oldest first; '' for none.",
         ),
     ] = None,
     batch: Annotated[

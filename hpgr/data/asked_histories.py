@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,16 +12,20 @@ import polars as pl
 
 from hpgr.core.errors import ConfigError, DataError
 from hpgr.core.vocabulary import Vocabulary
+from hpgr.data.columns import DEFAULT_COLUMNS, OPTIONAL, REQUIRED, Columns
 from hpgr.data.history import Events, RawEvents, Recoded, ordered_events
 from hpgr.data.history_rule import DEFAULT_HISTORY, HistoryRule
 from hpgr.data.log import EventLog
 from hpgr.data.ordering import canonical_codes, stable_codes
 from hpgr.data.ranges import lower_bound, offsets_from
+from hpgr.data.reading import open_table
 from hpgr.data.sessions import GivenSessions, IdleGap, SessionRule
 from hpgr.data.split_rules import border_ms
 from hpgr.data.store import SequenceStore
 
 ANONYMOUS = "anonymous"
+_TIE = "tie"
+_IDS = ("user", "item", "session", "request")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -79,7 +83,8 @@ def of_users(
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LogFacts:
     """What a bare history must share with the log that a model was trained on: ``items`` known, session ``rule``, ``ties``,
-    ``actions`` in the order of their codes, ``end_ms``, just after its newest event, and which rows are ``history``."""
+    ``actions`` in the order of their codes, ``end_ms``, just after its newest event, and which rows are ``history``. ``columns``:
+    its names by role. ``timed``: its times are times, and not only an order."""
 
     items: Vocabulary
     rule: SessionRule
@@ -87,10 +92,13 @@ class LogFacts:
     actions: tuple[str, ...]
     end_ms: int
     history: HistoryRule = DEFAULT_HISTORY
+    columns: Mapping[str, str] = field(default_factory=dict)
+    timed: bool = True
 
 
 def of_histories(histories: Any, log: LogFacts, at: int | str | datetime | None) -> AskedHistories:
-    """Bare histories: ids of one anonymous user; a mapping of user id to ids; or a table, or its path, in a log's columns.
+    """Bare histories: ids of one anonymous user; a mapping of user id to ids; or a table, or its path, in the log's columns or
+    the usual ones.
 
     Ids without times are taken as one event a second, the newest a second before ``at`` (default: the end of the log). A table
     needs no user column if it is one anonymous user's; of its rows those count that would be history in the log. With times,
@@ -99,7 +107,7 @@ def of_histories(histories: Any, log: LogFacts, at: int | str | datetime | None)
     if isinstance(histories, Mapping) or (isinstance(histories, Sequence) and not isinstance(histories, str)):
         table = _bare(histories, moment_ms(at, default=log.end_ms))
     else:
-        table = _table(histories, log.history)
+        table = _table(histories, log)
     ids = pl.Series(list(histories)) if isinstance(histories, Mapping) else table["user"]
     users = Vocabulary.of(ids) if len(ids) else Vocabulary(pl.Series("id", [ANONYMOUS]))
     row = users.rows(table["user"].cast(users.ids.dtype))
@@ -149,14 +157,24 @@ def _bare(histories: Sequence[Any] | Mapping[Any, Sequence[Any]], at_ms: int) ->
     return pl.DataFrame({"user": pl.Series(user), "item": pl.Series(item), "time_ms": time_ms})
 
 
-def _table(histories: Any, rule: HistoryRule) -> pl.DataFrame:
-    source = histories
-    if isinstance(histories, (pl.DataFrame, pl.LazyFrame)) and "user_id" not in histories.lazy().collect_schema():
-        source = histories.with_columns(user_id=pl.lit(ANONYMOUS))
-    log = EventLog.read(source)
+def _table(histories: Any, facts: LogFacts) -> pl.DataFrame:
+    usual = {role: getattr(DEFAULT_COLUMNS, role) for role in (*REQUIRED, *OPTIONAL)}
+    ids = {names[role] for names in (usual, facts.columns) for role in _IDS if role in names}
+    opened, name = open_table(histories, ids=sorted(ids))
+    present = opened.collect_schema().names()
+    named = {role: own for role, own in facts.columns.items() if role in usual and own in present}
+    columns = Columns(**usual | named)
+    for role in ("item", "time"):
+        if (column := getattr(columns, role)) not in present:
+            own = facts.columns.get(role, column)
+            names = f"{own}, as in the log, or {column}" if own != column else column
+            raise DataError(f"column of {role}s of {name} (absent) must be named {names}; it has {', '.join(present)}")
+    if columns.user not in present:
+        opened = opened.with_columns(pl.lit(ANONYMOUS).alias(columns.user))
+    log = EventLog.read(opened, columns=columns, name=name, time_unit=None if facts.timed else "order")
     log.validate()
     # Rows that name no kind of event are taken to be of one that counts.
-    rule = rule if "event" in log.roles else replace(rule, events=None)
+    rule = facts.history if "event" in log.roles else replace(facts.history, events=None)
     rows = rule.rows(log).filter("is_history")
     if rule.duplicates == "drop":
         rows = rows.unique(["user", "item", "time_ms", "action_name"], keep="first", maintain_order=True)
@@ -177,9 +195,22 @@ def _raw(table: pl.DataFrame, offsets: np.ndarray, log: LogFacts) -> tuple[RawEv
         action=_action_codes(table, log.actions),
         offsets=offsets,
         session_code=codes,
-        tie=canonical_codes(ids) if log.ties == "set" else None,
+        tie=_tie_codes(table, ids, log.ties),
     )
     return raw, rule
+
+
+def _tie_codes(table: pl.DataFrame, ids: pl.Series, ties: str) -> np.ndarray | None:
+    """How simultaneous events are ordered, as in a store: by a column where the history has it, then by item; or None, as given."""
+    if ties == "file" or (ties != "set" and _TIE not in table.columns):
+        return None
+    codes = canonical_codes(ids)
+    if _TIE not in table.columns:
+        return codes
+    order = np.lexsort((codes, table[_TIE].to_numpy()))
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return place
 
 
 def _action_codes(table: pl.DataFrame, actions: Sequence[str]) -> np.ndarray:

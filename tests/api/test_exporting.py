@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import hpgr.api.exporting as exporting
 from hpgr.answering.answerer import Wanted
+from hpgr.api import export_programs, exporting
 from hpgr.api.exporting import ExportSettings
 from hpgr.api.recommender import Recommender
 from hpgr.core.errors import ConfigError, DataError, UnknownNameError, UnsupportedError
@@ -134,8 +134,8 @@ def test_files_that_answer_otherwise_are_refused(recommenders, tmp_path, monkeyp
         run = save(*asked)
         return lambda tensors: run(tensors) + 1e-2
 
-    save = exporting._save
-    monkeypatch.setattr(exporting, "_save", wrong)
+    save = exporting.written
+    monkeypatch.setattr(exporting, "written", wrong)
     with pytest.raises(
         UnsupportedError, match=r"scores of the file differ by up to .* must agree with the model within"
     ):
@@ -156,6 +156,6 @@ def test_wrong_wishes_get_one_sentence(recommenders, tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
     with pytest.raises(DataError, match="must be a new path"):
         made.export(tmp_path / "there", ExportSettings(to="torch"))
-    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(export_programs.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UnsupportedError, match=r"pip install 'hpgr\[export\]'"):
         made.export(tmp_path / "out", ExportSettings(to="onnx"))

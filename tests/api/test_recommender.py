@@ -17,11 +17,13 @@ from hpgr.api.recommender import Recommender
 from hpgr.api.runs import split_rule
 from hpgr.core.errors import ConfigError, DataError, UnknownNameError, UnsupportedError
 from hpgr.data.appending import append
+from hpgr.data.columns import Columns
 from hpgr.data.history import gather_history
 from hpgr.data.history_rule import HistoryRule
 from hpgr.data.log import EventLog
+from hpgr.data.sessions import GivenSessions
 from hpgr.data.simulator import Simulator
-from hpgr.data.split_rules import GlobalTime, LastSession
+from hpgr.data.split_rules import GlobalTime, LastSession, LeaveOneOut
 from hpgr.data.store import SequenceStore
 
 FAST = (
@@ -228,6 +230,47 @@ def test_a_bare_table_is_read_by_the_rule_of_the_log(rule, tmp_path):
         told, kept = (getattr(one.events, name)[one.start[0] : one.stop[0]] for one in (bare, asked))
         assert told.tolist() == kept.tolist(), name
     assert bare.unknown_items == ()
+
+
+OWN = Columns(user="visitor", item="product", time="nth", event="kind", session="visit", tie="row")
+
+
+@pytest.mark.parametrize("usual", [False, True])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_bare_table_may_have_the_columns_of_the_log(usual, named, tmp_path):
+    """Names, an order in place of times, sessions and the order of simultaneous events are the log's."""
+    rows = [
+        (visitor, f"p{(visitor + k * k) % 7}", k // 2, ("buy", "view")[k % 2], f"{visitor} {k // 4}", -k)
+        for visitor in range(12)
+        for k in range(9)
+    ]
+    frame = pl.DataFrame(rows, schema=["visitor", "product", "nth", "kind", "visit", "row"], orient="row")
+    log = EventLog.read(frame, columns=OWN, time_unit="order")
+    store = SequenceStore.build(log, tmp_path / "store", sessions=GivenSessions(), ties="column:row")
+    Recommender("sasrec", split=LeaveOneOut(), changes=["stages.retrieve.epochs=1"]).fit(store).save(
+        tmp_path / "bundle"
+    )
+    model, history = Recommender.load(tmp_path / "bundle"), frame.filter(pl.col("visitor") == 5)
+    if usual:
+        history = history.rename(
+            {"visitor": "user_id", "product": "item_id", "nth": "timestamp", "visit": "session_id"}
+        )
+        history = history.rename({"kind": "event"})
+    if not named:
+        history = history.drop("user_id" if usual else "visitor")
+    history.write_csv(tmp_path / "history.csv")
+    asked = model._asked_histories([5], None, None, store)
+    for source in (history, tmp_path / "history.csv"):
+        bare = model._asked_histories(None, source, None, store)
+        for name in ("item_idx", "time_ms", "action"):
+            told, kept = (getattr(one.events, name)[one.start[0] : one.stop[0]] for one in (bare, asked))
+            assert told.tolist() == kept.tolist(), name
+        assert np.diff(bare.events.session_offsets).tolist() == [4, 4, 1]
+        assert bare.users.to_list() == ([5] if named else ["anonymous"])
+    with pytest.raises(
+        DataError, match=r"column of items of the frame \(absent\) must be named product, as in the log, or item_id"
+    ):
+        model.recommend(histories=history.rename({"item_id" if usual else "product": "thing"}))
 
 
 def test_a_store_that_grew_by_a_kind_of_events_is_read_as_before(tmp_path):
