@@ -172,7 +172,9 @@ def _worth(row: Row, metric: str | None) -> float:
 def _without_seed(card: ResultCard) -> str:
     config: Any = card.config
     if isinstance(config, dict):
-        config = {name: value for name, value in config.items() if name != "seed"}
+        # A model without stages is the same however others would be trained.
+        left_out = {"seed"} if set(card.wall_time_s) - {"evaluation"} else {"seed", "stages"}
+        config = {name: value for name, value in config.items() if name not in left_out}
     return json.dumps([card.model, config], sort_keys=True)
 
 

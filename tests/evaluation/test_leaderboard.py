@@ -120,6 +120,17 @@ def test_the_later_of_two_cards_of_one_seed_counts():
     assert [row.metrics["NDCG@10"].value for row in table.rows] == [0.3]
 
 
+def test_how_others_would_be_trained_makes_no_second_row_of_a_counting_model():
+    def one(stages, seconds):
+        counting = card("markov", created=f"2026-02-0{stages}T00:00:00+00:00", wall_time_s=seconds)
+        return replace(counting, config=counting.config | {"stages": {"retrieve": {"epochs": stages}}})
+
+    (table,) = standings(found(*(one(n, {"evaluation": 7.0}) for n in (1, 2))))
+    assert [row.cards[0].config["stages"]["retrieve"]["epochs"] for row in table.rows] == [2]
+    (table,) = standings(found(*(one(n, {"retrieve": 1.0, "evaluation": 7.0}) for n in (1, 2))))
+    assert [row.label for row in table.rows] == ["markov", "markov (2)"]
+
+
 def test_with_values_of_single_users_the_interval_holds_both_variances():
     users = np.linspace(0, 1, 40)
     (one,) = standings(found(with_users(1, users)))[0].rows
