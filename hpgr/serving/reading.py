@@ -1,4 +1,4 @@
-"""How one bundle reads events: its items' rows, its session rule, its actions."""
+"""How one bundle reads events: its items' rows, its session rule, its actions, and which kinds count."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import polars as pl
 from hpgr.answering.opening import Opened
 from hpgr.core.errors import DataError
 from hpgr.data.history import RawEvents
+from hpgr.data.history_rule import HistoryRule
 from hpgr.data.ordering import canonical_codes, stable_codes
 from hpgr.data.sessions import GivenSessions, IdleGap, SessionRule
 from hpgr.serving.events import ItemId, Stored
@@ -53,6 +54,7 @@ class Reading:
     row_of: dict[ItemId, int]
     item_type: Literal["integer", "string"]
     rule: SessionRule
+    history: HistoryRule
     set_ties: bool
     action_code: dict[str, int]
     fingerprint: str
@@ -70,6 +72,7 @@ class Reading:
             row_of={id_: row for row, id_ in enumerate(ids)},
             item_type="integer" if log.items.ids.dtype.is_integer() else "string",
             rule=rule,
+            history=log.history,
             set_ties=log.ties == "set",
             action_code={name: i + 1 for i, name in enumerate(log.actions)},
             fingerprint=fingerprint_of(opened.bundle.folder),
@@ -94,6 +97,22 @@ class Reading:
         found = {item: self.row(item) for item in items}
         known = dict.fromkeys(row for row in found.values() if row >= 0)
         return np.fromiter(known, dtype=np.int64, count=len(known)), tuple(i for i, row in found.items() if row < 0)
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether an event may change what others of the same moment are read as."""
+        return self.set_ties or self.history.duplicates == "drop"
+
+    def history_of(self, events: Sequence[Stored]) -> list[Stored]:
+        """Those that would be history in the log; an event that names no kind is taken to be of one that counts."""
+        kinds = self.history.events
+        counted = [e for e in events if kinds is None or e.action is None or e.action in kinds]
+        if self.history.duplicates == "keep":
+            return counted
+        first: dict[tuple[str, int, str | None], Stored] = {}
+        for event in counted:
+            first.setdefault((str(event.item), event.time_ms, event.action), event)
+        return list(first.values())
 
     def raw(self, events: Sequence[Stored]) -> RawEvents:
         """The events of one user, as training reads those of a log."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,8 @@ class UserHistory:
     """``item_rows``, ``time_ms``, ``action`` ``[T]`` int64, oldest first, in sessions apart at ``session_offsets [S+1]``.
 
     Rows are those of the bundle whose ``fingerprint`` stands here, -1 for an item that its log does not hold; ``unknown``
-    are the first of those. ``last_code``: of the last event's session. ``damaged`` rows of the log were left out.
+    are the first of those. ``last_code``: of the last event's session. ``damaged`` rows of the log were left out. Kinds of events
+    that were no history in training are not among them.
     """
 
     item_rows: np.ndarray
@@ -45,7 +46,8 @@ class UserHistory:
     @classmethod
     def of(cls, log: UserLog, reading: Reading) -> UserHistory:
         """The whole log of a user, read as training reads one."""
-        raw = reading.raw(log.rows)
+        rows = reading.history_of(log.rows)
+        raw = reading.raw(rows)
         ordered = ordered_events(raw, _EVER, session_rule=reading.rule)
         last_code = 0
         if raw.session_code is not None and len(ordered.time_ms):
@@ -59,7 +61,7 @@ class UserHistory:
             fingerprint=reading.fingerprint,
             mark=log.mark,
             last_code=last_code,
-            unknown=_unknown((), log.rows, reading),
+            unknown=_unknown((), rows, reading),
             damaged=log.damaged,
         )
         return whole._trimmed(reading.max_events, reading.max_len)
@@ -74,9 +76,12 @@ class UserHistory:
             return None
         if not rows:
             return self
+        rows = reading.history_of(rows)
+        if not rows:
+            return replace(self, mark=mark)
         last_ms = int(self.time_ms[-1]) if len(self) else -1
         first_ms = min(row.time_ms for row in rows)
-        if first_ms < last_ms or (reading.set_ties and first_ms == last_ms):
+        if first_ms < last_ms or (reading.looks_back and first_ms == last_ms):
             return None
         raw = reading.raw(rows)
         order = np.lexsort((np.zeros(len(rows)) if raw.tie is None else raw.tie, raw.time_ms))

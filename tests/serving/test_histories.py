@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpgr import EventLog, SequenceStore
+from hpgr.data.history_rule import DEFAULT_HISTORY, HistoryRule
 from hpgr.data.sessions import CalendarDay, GivenSessions, IdleGap
 from hpgr.serving.events import Event, Mark, Stored
 from hpgr.serving.histories import Histories
@@ -25,12 +26,15 @@ READING = Reading(
     row_of={10: 0, 11: 1, 12: 2, 13: 3},
     item_type="integer",
     rule=IdleGap(),
+    history=DEFAULT_HISTORY,
     set_ties=False,
     action_code={"view": 1, "buy": 2},
     fingerprint="f",
     max_events=1000,
     max_len=3,
 )
+VIEWS = HistoryRule(events=("view",), duplicates="drop")
+HISTORIES = [DEFAULT_HISTORY, HistoryRule(events=("view",)), HistoryRule(duplicates="drop"), VIEWS]
 RULES = [IdleGap(), IdleGap(max_events=3), CalendarDay(), GivenOrGap(gap_s=1800)]
 FIELDS = ("item_rows", "time_ms", "action", "session_offsets")
 
@@ -61,12 +65,13 @@ told = st.tuples(
 @given(
     stream=st.lists(st.lists(told, min_size=1, max_size=4), min_size=1, max_size=25),
     rule=st.sampled_from(RULES),
+    history=st.sampled_from(HISTORIES),
     set_ties=st.booleans(),
     limit=st.sampled_from([1000, 7]),
     budget=st.sampled_from([1 << 20, 900]),
 )
-def test_grown_event_by_event_is_the_whole_log_read_again(stream, rule, set_ties, limit, budget):
-    reading = replace(READING, rule=rule, set_ties=set_ties, max_events=limit)
+def test_grown_event_by_event_is_the_whole_log_read_again(stream, rule, history, set_ties, limit, budget):
+    reading = replace(READING, rule=rule, history=history, set_ties=set_ties, max_events=limit)
     states, now = SqliteStates(":memory:"), 20 * DAY
     histories = Histories(states, reading, budget)
     for group in stream:
@@ -108,8 +113,9 @@ def test_histories_grow_instead_of_being_read_again():
     states.close()
 
 
+@pytest.mark.parametrize("history", [DEFAULT_HISTORY, VIEWS], ids=["all", "views"])
 @pytest.mark.parametrize("sessions", [IdleGap(), IdleGap(max_events=4), GivenSessions(), CalendarDay()], ids=str)
-def test_events_told_one_by_one_read_as_the_store_of_the_same_log(sessions, tmp_path):
+def test_events_told_one_by_one_read_as_the_store_of_the_same_log(sessions, history, tmp_path):
     generator = np.random.default_rng(5)
     n = 300
     frame = pl.DataFrame(
@@ -118,12 +124,16 @@ def test_events_told_one_by_one_read_as_the_store_of_the_same_log(sessions, tmp_
             "item_id": generator.integers(0, 9, n),
             "timestamp": 1_700_000_000 + np.sort(generator.integers(0, 300_000, n)),
             "session_id": np.arange(n) // 17,
+            "event": np.where(generator.random(n) < 0.6, "view", "like"),
         }
     )
-    store = SequenceStore.build(EventLog.read(frame), tmp_path / "store", sessions=sessions)
+    # Every ninth row is told twice.
+    frame = pl.concat([frame, frame.gather_every(9)]).sort("timestamp", maintain_order=True)
+    store = SequenceStore.build(EventLog.read(frame), tmp_path / "store", sessions=sessions, history=history)
     ids = store.items.ids.to_list()
     rule = GivenOrGap(gap_s=1800) if isinstance(sessions, GivenSessions) else sessions
-    reading = replace(READING, ids=ids, row_of={id_: i for i, id_ in enumerate(ids)}, rule=rule, action_code={})
+    row_of = {id_: i for i, id_ in enumerate(ids)}
+    reading = replace(READING, ids=ids, row_of=row_of, rule=rule, history=history, action_code={})
     states = SqliteStates(":memory:")
     histories = Histories(states, reading, 1 << 20)
     for i, row in enumerate(frame.iter_rows(named=True)):
@@ -133,10 +143,12 @@ def test_events_told_one_by_one_read_as_the_store_of_the_same_log(sessions, tmp_
             time_ms=row["timestamp"] * 1000,
             event_id=str(i),
             session=str(row["session_id"]),
+            action=row["event"],
         )
         [placed] = states.append([event], DAY)
         histories.appended(event.user, [placed.stored], placed.mark)
         histories.of([event.user])
+    assert len(store.item_idx) < len(frame) or history == DEFAULT_HISTORY
     for user in range(4):
         start, stop = store.user_offsets[user : user + 2]
         borders = np.asarray(store.session_offsets)
