@@ -96,11 +96,15 @@ class Answerer:
 
     def score(self, asked: AskedHistories, lists: Lists, *, by_rank: bool) -> np.ndarray:
         """``[C]`` float64: the ranker's log-odds, or the retriever's scores, which an item outside the catalogue lacks: ``-inf``."""
-        history, candidates = self.batch(asked, lists)
+        return self.scored(*self.batch(asked, lists), by_rank=by_rank).double().numpy()
+
+    def scored(self, history: History, candidates: Candidates, *, by_rank: bool) -> Tensor:
+        """``[C]``: what ``score`` gives, of a batch."""
         if by_rank:
-            return self.frame.logits(history, candidates)[:, 0].double().numpy()
+            logits_CK: Tensor = self.frame.logits(history, candidates)
+            return logits_CK[:, 0]
         scores_BV = torch.nn.functional.pad(self.frame.scores(history), (0, 1), value=-torch.inf)
-        return scores_BV[candidates.user_of_candidate(), candidates.item_idx].double().numpy()
+        return scores_BV[candidates.user_of_candidate(), candidates.item_idx]
 
     def batch(self, asked: AskedHistories, lists: Lists) -> tuple[History, Candidates]:
         """Histories and candidates as evaluation builds them from the same events."""

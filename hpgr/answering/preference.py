@@ -47,9 +47,8 @@ def preference(frame: Any, history: History, candidates: Candidates) -> Preferen
     if found is None:
         return None
     rows_CW, gate_CW = found
-    query_CD = F.normalize(encoder.selector.asked(signal.candidates_CD), dim=-1)
-    chosen_CWD = F.normalize(signal.history_TD, dim=-1)[rows_CW.clamp(min=0)]
-    similarity_CW = torch.einsum("cd,cwd->cw", query_CD, chosen_CWD)
+    query_CD, event_TD = _directions(encoder, signal)
+    similarity_CW = torch.einsum("cd,cwd->cw", query_CD, event_TD[rows_CW.clamp(min=0)])
     return Preference(rows_CW=rows_CW, gate_CW=gate_CW, similarity_CW=similarity_CW)
 
 
@@ -64,21 +63,24 @@ def preference_mask(frame: Any, history: History, candidates: Candidates) -> Pre
     centres_1K = encoder.selector.centres(
         signal.candidates_CD, signal.history_TD, history.user_offsets, candidates.offsets, cold_C=signal.cold_C
     )
-    similarity_T = F.normalize(signal.history_TD, dim=-1) @ F.normalize(
-        encoder.selector.asked(signal.candidates_CD)[0], dim=-1
-    )
+    query_1D, event_TD = _directions(encoder, signal)
     chosen_T = torch.zeros(history.num_events, dtype=torch.bool)
     chosen_T[centres_1K[0][centres_1K[0] >= 0]] = True
     gate_T, there_W = torch.zeros(history.num_events), found[0][0] >= 0
     gate_T[found[0][0][there_W]] = found[1][0][there_W].float()
     return PreferenceMask(
-        similarity_T=similarity_T,
+        similarity_T=event_TD @ query_1D[0],
         chosen_T=chosen_T,
         gate_T=gate_T,
         only=encoder.beta_LH is None,
         most=encoder.selector.config.k,
         cold=bool(signal.cold_C[0]),
     )
+
+
+def _directions(encoder: Any, signal: Any) -> tuple[Tensor, Tensor]:
+    """What selection takes cosines of: candidates ``[C, D]`` and events ``[T, D]``, of length one."""
+    return F.normalize(encoder.selector.asked(signal.candidates_CD), dim=-1), F.normalize(signal.history_TD, dim=-1)
 
 
 def _encoder(frame: Any) -> Any:

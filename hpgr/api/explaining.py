@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import polars as pl
 import torch
@@ -42,11 +40,11 @@ def _one_user(
     start = max(int(asked.start[b]), int(asked.stop[b]) - answerer.max_len)
     history, candidates = answerer.batch(asked, _lists(asked, [b], items))
     picked = _picked(answerer, history, candidates, events)
-    score = _scores(answerer, history, candidates, by_rank)
+    score = answerer.scored(history, candidates, by_rank=by_rank)
     session = history.session_of_event().numpy() + 1
     rows = []
     for event in sorted({at for chosen in picked for at, _ in chosen}):
-        without = _scores(answerer, *_batch_without(answerer, asked, b, start + event, items), by_rank)
+        without = answerer.scored(*_batch_without(answerer, asked, b, start + event, items), by_rank=by_rank)
         for c, chosen in enumerate(picked):
             for at, weight in chosen:
                 if at == event:
@@ -87,13 +85,6 @@ def _picked(
         sorted(zip(*of_one), reverse=True) for of_one in zip(*(column.tolist() for column in columns), strict=True)
     ]
     return [[(row, gate) for gate, _, row in listed if row >= 0][:events] for listed in ranked]
-
-
-def _scores(answerer: Answerer, history: History, candidates: Candidates, by_rank: bool) -> Any:
-    if by_rank:
-        return answerer.frame.logits(history, candidates)[:, 0]
-    scores_BV = torch.nn.functional.pad(answerer.frame.scores(history), (0, 1), value=-torch.inf)
-    return scores_BV[candidates.user_of_candidate(), candidates.item_idx]
 
 
 def _lists(asked: AskedHistories, rows: list[int], items: np.ndarray) -> Lists:
