@@ -31,7 +31,10 @@ from hpgr.frames.ranking import features_of
 from hpgr.training.run import Run
 from hpgr.training.stages import StageResult
 
-RETRIEVAL_METRICS = ("HitRate@10", "NDCG@10", "MRR@10", "Recall@10", "HitRate@50", "NDCG@50")
+RETRIEVAL_METRICS = (
+    *("HitRate@10", "NDCG@10", "MRR@10", "Recall@10"),
+    *(f"{name}@{k}" for k in (5, 20, 50) for name in ("HitRate", "NDCG")),
+)
 LIST_METRICS = ("NDCG@5", "NDCG@10", "MRR@10")
 
 

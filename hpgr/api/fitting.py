@@ -34,8 +34,8 @@ _UNTRAINED = (
     "dense: train the two-stage model, or set selection to none or selection.by to last"
 )
 
-VALIDATION_LIMIT = 1000
-"""Questions or requests of the validation part that are asked after each epoch, spread evenly over it."""
+_TREES_ARE_ASKED = 1000
+"""Lists of the validation part that decide how many trees there are, spread evenly over it."""
 
 
 def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = None) -> dict[str, StageResult]:
@@ -90,7 +90,7 @@ def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = No
 def _grow(frame: BoostedRecommender, material: Material, run: Run) -> None:
     features = frame.config.features
     try:
-        held = [batch[:2] for batch in material.ranked_batches("validation", run, features, VALIDATION_LIMIT)]
+        held = [batch[:2] for batch in material.ranked_batches("validation", run, features, _TREES_ARE_ASKED)]
     except DataError as error:
         warnings.warn(f"trees are grown without early stopping: {error}", stacklevel=3)
         held = []
@@ -111,7 +111,7 @@ def validation(
 
 
 def _retrieval(stage: TrainableStage, material: Material, run: Run) -> Callable[[], dict[str, float]] | None:
-    queries = material.queries("validation", VALIDATION_LIMIT)
+    queries = material.queries("validation", run.settings(stage.name).questions)
     if not len(queries):
         return None
 
@@ -125,7 +125,9 @@ def _retrieval(stage: TrainableStage, material: Material, run: Run) -> Callable[
 
 def _ranking(stage: TrainableStage, material: Material, run: Run) -> Callable[[], dict[str, float]] | None:
     try:
-        batches = material.ranked_batches("validation", run, features_of(stage.module), VALIDATION_LIMIT)
+        batches = material.ranked_batches(
+            "validation", run, features_of(stage.module), run.settings(stage.name).questions
+        )
     except DataError:
         return None
     if not len(batches):

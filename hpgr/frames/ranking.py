@@ -18,7 +18,7 @@ from hpgr.frames.ranking_state import Event, RankingState, some, with_event
 from hpgr.frames.stage import TrainableStage
 from hpgr.objectives.losses.binary import binary_loss
 
-FEATURES = ("times_seen", "age", "is_new", "is_cold", "popularity", "popularity_day", "popularity_hour")
+FEATURES = ("times_seen", "since_seen", "age", "is_new", "is_cold", "popularity", "popularity_day", "popularity_hour")
 """Cross features that every log can give; ``hpgr.data.features`` has more."""
 
 
@@ -43,7 +43,8 @@ class Opinion:
 class RankingRecommender(nn.Module):
     """History and candidates through one item part and one trunk, then an encoder in which candidates read the history.
 
-    Candidates never see each other: ``logits`` of a candidate do not depend on which others are asked.
+    Candidates never see each other: in evaluation ``logits`` of a candidate do not depend on which others are asked. In
+    training the norm of the cross features is that of the batch.
     """
 
     @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,6 +198,8 @@ class RankingRecommender(nn.Module):
         history, candidates = batch
         if candidates.label is None or candidates.weight is None:
             raise DataError("candidates (without labels) must have labels and weights to be trained on")
+        if (given := candidates.label.shape[1]) != self.config.num_tasks:
+            raise DataError(f"outcomes of a candidate ({given}) must be num_tasks ({self.config.num_tasks})")
         cost = binary_loss(self.logits(history, candidates, opinion), candidates.label, candidates.weight)
         return {"loss": cost} | monitors_of(self)
 

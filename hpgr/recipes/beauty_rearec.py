@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hpgr.frames.scoring import ScoringRecommender
 from hpgr.models.rearec import rearec, rearec_ensemble
 from hpgr.objectives.next_item import NextItem
 from hpgr.recipes import RECIPES, Recipe
 from hpgr.recipes.leave_one_out import COUNTS, SHORT_HISTORIES, left_out
 
 _LEN = 50
+_TWO_EPOCHS = 310
+"""Batches."""
 
 
 @RECIPES.register("beauty_rearec")
 def beauty_rearec() -> Recipe:
     """The backbone alone, progressive learning with one step and with two, and the mean of two steps."""
     settings = replace(SHORT_HISTORIES, clip=None)
-    whole = rearec(dropout=0.5)
+    whole = _late(rearec(dropout=0.5))
     models = {
         "backbone": replace(whole, encoder=whole.encoder.encoder, objective=NextItem.Config()),
-        "rearec, one step": rearec(dropout=0.5, steps=1),
+        "rearec, one step": _late(rearec(dropout=0.5, steps=1)),
         "rearec": whole,
         "rearec-ensemble": rearec_ensemble(dropout=0.5),
     }
@@ -35,3 +38,8 @@ def beauty_rearec() -> Recipe:
         exclude_seen=True,
         entries=(*left_out(COUNTS, max_len=_LEN), *left_out(models, settings, max_len=_LEN)),
     )
+
+
+def _late(config: ScoringRecommender.Config) -> ScoringRecommender.Config:
+    """The noisy copy and its contrast after the first epochs, as in the article."""
+    return replace(config, encoder=replace(config.encoder, warmup_batches=_TWO_EPOCHS))

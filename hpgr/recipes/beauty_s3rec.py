@@ -6,6 +6,7 @@ order is the order of a file; ``-permuted`` shuffles it inside a day.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hpgr.evaluation.published import Published
@@ -19,6 +20,13 @@ _ZOO = "a public model zoo, SASRec beside HSTU, losses of its own"
 
 
 def _recipe(summary: str, view: dict[str, Any], published: dict[str, Published]) -> Recipe:
+    whole = hstu(dropout=0.5, max_len=_LEN)
+    models = {
+        "sasrec ce": sasrec(dropout=0.5),
+        "hstu": whole,
+        "hstu, own time": replace(whole, encoder=replace(whole.encoder, query_time="own")),
+        "hstu, full softmax": hstu(dropout=0.5, max_len=_LEN, negatives=None),
+    }
     return Recipe(
         summary=summary,
         source="amazon_beauty",
@@ -29,11 +37,7 @@ def _recipe(summary: str, view: dict[str, Any], published: dict[str, Published])
         published=published,
         entries=(
             *left_out(COUNTS, max_len=_LEN),
-            *left_out(
-                {"sasrec ce": sasrec(dropout=0.5), "hstu": hstu(dropout=0.5, max_len=_LEN)},
-                SHORT_HISTORIES,
-                max_len=_LEN,
-            ),
+            *left_out(models, SHORT_HISTORIES, max_len=_LEN),
         ),
     )
 

@@ -18,7 +18,7 @@ from hpgr.models.item_knn import item_knn
 from hpgr.models.lightgbm import lightgbm
 from hpgr.models.markov import markov
 from hpgr.models.mtgr import mtgr
-from hpgr.models.popularity import popularity, popularity_recent
+from hpgr.models.popularity import popularity, popularity_hour, popularity_recent
 from hpgr.models.sasrec import sasrec
 from hpgr.models.skip_count import skip_count
 from hpgr.training.run import Run
@@ -27,6 +27,7 @@ from hpgr.training.settings import StageSettings
 COUNTING = {
     "popularity": popularity(),
     "popularity-recent": popularity_recent(),
+    "popularity-hour": popularity_hour(),
     "markov": markov(),
     "skip_count": skip_count(),
     "item_knn": item_knn(),
@@ -76,11 +77,13 @@ def retrievers() -> dict[str, Any]:
     } | COUNTING
 
 
-def rankers(features: tuple[str, ...], num_actions: int = 0) -> dict[str, Any]:
+def rankers(features: tuple[str, ...], num_actions: int = 0, chosen: tuple[int, ...] | None = None) -> dict[str, Any]:
     """The two presets, the controls and the systems that a gain must be held against, all with the same cross features.
 
-    The faithful preset has no cross features of its own; here it gets them, so that only attention differs.
+    The faithful preset has no cross features of its own; here it gets them, so that only attention differs. ``chosen``: codes
+    of the actions that SASRec predicts, where a history holds what was not chosen too.
     """
+    next_item = replace(sasrec(), num_actions=num_actions)
     ours, paper = with_inputs(hpgr(), features, num_actions), with_inputs(hpgr_paper(), features, num_actions)
     encoder = ours.ranker.encoder
     selection = encoder.selection
@@ -99,7 +102,7 @@ def rankers(features: tuple[str, ...], num_actions: int = 0) -> dict[str, Any]:
         "hstu-ranker": replace(hstu_ranker(features=features), num_actions=num_actions),
         "mtgr": replace(mtgr(features=features), num_actions=num_actions),
         "lightgbm": replace(lightgbm(), features=features),
-        "sasrec": sasrec(),
+        "sasrec": replace(next_item, objective=replace(next_item.objective, actions=chosen)),
     }
 
 

@@ -23,7 +23,7 @@ from hpgr.recipes.entries import runs
 from hpgr.training.settings import StageSettings
 
 _LEN = 50
-_SHOWN = (*FEATURES, "since_seen", "shown_day", "click_rate_day", "category_match")
+_SHOWN = (*FEATURES, "shown_day", "click_rate_day", "category_match")
 
 
 def _models() -> dict[str, RankingRecommender.Config]:

@@ -9,7 +9,9 @@ from hpgr.recipes import RECIPES, Recipe
 from hpgr.recipes.entries import COUNTING, rankers, runs
 from hpgr.training.settings import StageSettings
 
-_SHOWN = ("since_seen", "shown_day", "click_rate_day", "category_match")
+_CLICKED = 2
+"""The code of ``label=1`` behind that of ``label=0``."""
+_SHOWN = ("shown_day", "click_rate_day", "category_match")
 
 
 @RECIPES.register("kuairand_clicks")
@@ -22,7 +24,7 @@ def kuairand_clicks() -> Recipe:
         question="rank",
         limit=10000,
         entries=runs(
-            rankers((*FEATURES, *_SHOWN), num_actions=2) | COUNTING,
+            rankers((*FEATURES, *_SHOWN), num_actions=2, chosen=(_CLICKED,)) | COUNTING,
             split=GlobalTime(valid_share=0.15, test_share=0.25),
             max_len=50,
             candidates=ExposedRequests.Config(batch_tokens=4096),

@@ -7,6 +7,7 @@ time bias reads the moment of the rating to be predicted, which no service knows
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,9 +21,12 @@ _LEN = 200
 
 
 def _recipe(summary: str, view: dict[str, Any]) -> Recipe:
+    both = hstu(dim=50, num_heads=1, max_len=_LEN)
     models = {
         "sasrec ce": sasrec(dim=50, num_heads=1),
-        "hstu both": hstu(dim=50, num_heads=1, max_len=_LEN),
+        "hstu both": both,
+        "hstu both, own time": replace(both, encoder=replace(both.encoder, query_time="own")),
+        "hstu both, full softmax": hstu(dim=50, num_heads=1, max_len=_LEN, negatives=None),
         "hstu time": hstu(dim=50, num_heads=1, max_len=_LEN, bias="time"),
         "hstu position": hstu(dim=50, num_heads=1, max_len=_LEN, bias="position"),
         "hstu none": hstu(dim=50, num_heads=1, max_len=_LEN, bias=None),

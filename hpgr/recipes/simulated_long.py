@@ -13,7 +13,7 @@ from hpgr.recipes import RECIPES, Recipe
 from hpgr.recipes.entries import COUNTING, rankers, runs
 from hpgr.training.settings import StageSettings
 
-_SHOWN = ("since_seen", "shown_day", "click_rate_day", "category_match")
+_SHOWN = ("shown_day", "click_rate_day", "category_match")
 _LOG = Simulator.Config(num_users=400, num_items=1000, sessions_per_user=110.0, events_per_session=8.0, seed=1)
 
 

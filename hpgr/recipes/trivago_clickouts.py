@@ -16,7 +16,7 @@ from hpgr.recipes.entries import COUNTING, rankers, runs
 from hpgr.training.settings import StageSettings
 
 _FEATURES = tuple(name for name in FEATURES if name != "is_cold")
-_SHOWN = ("since_seen", "shown_hour", "shown_day", "click_rate_day")
+_SHOWN = ("shown_hour", "shown_day", "click_rate_day")
 
 
 @RECIPES.register("trivago_clickouts")

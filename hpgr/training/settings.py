@@ -30,6 +30,7 @@ class StageSettings:
     ``clip``: largest norm of the gradient, none for no limit.
     ``patience``: epochs without a better ``metric`` before the stage stops, none for never; ``auto`` is the first
     metric that the validation gives. Metrics whose name ends in ``loss`` are better when smaller, others when larger.
+    ``questions``: of the validation part, asked after each epoch at most, spread evenly.
     ``precision``: ``auto`` is bf16 autocast on a CUDA device that has it, 32 otherwise. ``limit_batches``: of an epoch.
     """
 
@@ -46,12 +47,19 @@ class StageSettings:
     clip: float | None = 1.0
     patience: int | None = 3
     metric: str = "auto"
+    questions: int = 1000
     precision: Literal["auto", "32", "bf16"] = "auto"
     limit_batches: int | None = None
     inherited_lr_ratio: float = 0.1
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("warmup_steps", 0), ("patience", 1), ("limit_batches", 1)):
+        for name, least in (
+            ("epochs", 1),
+            ("warmup_steps", 0),
+            ("patience", 1),
+            ("questions", 1),
+            ("limit_batches", 1),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{name} ({value}) must be at least {least}")
