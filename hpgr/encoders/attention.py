@@ -55,8 +55,8 @@ class AttentionEncoder(nn.Module):
         self.bias = config.bias.build() if config.bias else None
         self.layers = nn.ModuleList(config.layer.build(dim=dim) for _ in range(config.num_layers))
         kind = config.layer.norm_kind
-        self.norm = norm_layer(kind, dim) if config.final_norm else nn.Identity()
-        self.input_norm = norm_layer(kind, dim) if config.input_norm else nn.Identity()
+        self.norm = norm_layer(kind, dim, eps=config.layer.eps) if config.final_norm else nn.Identity()
+        self.input_norm = norm_layer(kind, dim, eps=config.layer.eps) if config.input_norm else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.rule = MaskRule(causal=config.causal)
         draw_linears(self, config.init_std)

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from hpgr.api.comparing import compare_runs
@@ -13,11 +14,16 @@ from hpgr.api.evaluating import RETRIEVAL_METRICS
 from hpgr.core.config import from_tree, to_tree
 from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.data.features import FEATURES
+from hpgr.data.history_rule import HistoryRule
+from hpgr.data.log import EventLog
+from hpgr.data.simulator import Simulator
 from hpgr.data.sources import sources
+from hpgr.data.split_rules import GlobalTime, LeaveOneOut
 from hpgr.data.store import SequenceStore
 from hpgr.recipes import Recipe, recipes
 
 NAMES = recipes().names()
+TWINS = [name for name in NAMES if "permuted" not in name and not name.endswith("refit")]
 DATA = os.environ.get("HPGR_DATA")
 
 
@@ -56,6 +62,29 @@ def test_published_figures_belong_to_entries_and_metrics():
     recipe = recipes()["ml1m_published"]()
     with pytest.raises(UnknownNameError, match="no entry is named 'sasrec'"):
         replace(recipe, published={"sasrec": recipe.published["sasrec ce"]})
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    simulator = Simulator(Simulator.Config(num_users=300, num_items=90, num_categories=6, days=10, seed=5))
+    log = EventLog.read(pl.concat(list(simulator.frames())))
+    history = HistoryRule(labels="all")
+    return SequenceStore.build(log, tmp_path_factory.mktemp("twin") / "store", items=simulator.items(), history=history)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_tiny_twins_run_on_a_simulated_log(name, simulated, tmp_path):
+    """Six batches of the last entry that trains, under the recipe's own windows, candidates and settings."""
+    recipe: Recipe = recipes()[name]()
+    run = [run for run in recipe.entries if run.model.build(num_items=7).stages()][-1]
+    tiny = replace(
+        run,
+        split=GlobalTime() if recipe.question == "rank" else LeaveOneOut(),
+        stages={k: replace(v, epochs=1, limit_batches=6, questions=20) for k, v in run.stages.items()},
+    )
+    (card,) = compare_runs(simulated, [tiny], recipe.question, tmp_path, limit=20)
+    assert card.config["stages"]
+    assert 0 <= next(iter(card.metrics.values())).value <= 1
 
 
 @pytest.mark.real_data
