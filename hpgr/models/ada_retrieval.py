@@ -33,8 +33,10 @@ def ada_retrieval(
     place = TimeAwarePosition.Config(num_time_buckets=None)
     return MultiRoundRecommender.Config(
         base=ScoringRecommender.Config(
-            items=IdEmbedding.Config(dim=dim),
-            encoder=AttentionEncoder.Config(layer=layer, num_layers=num_layers, position=place, dropout=dropout),
+            items=IdEmbedding.Config(dim=dim, scale=True),
+            encoder=AttentionEncoder.Config(
+                layer=layer, num_layers=num_layers, position=place, dropout=dropout, init_std=0.02
+            ),
             objective=NextItem.Config(),
         ),
         item_adapter=RetrievedContext.Config(dropout=dropout),

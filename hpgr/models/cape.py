@@ -25,8 +25,9 @@ def cape(
     """SASRec whose places are found from the attention scores: how much unlike the query came since."""
     context = ContextualPosition.Config(num_positions=max_len)
     layer = TransformerLayer.Config(num_heads=num_heads, ffn_dim=4 * dim, dropout=dropout, context=context)
-    encoder = AttentionEncoder.Config(layer=layer, num_layers=num_layers, dropout=dropout)
-    return ScoringRecommender.Config(items=IdEmbedding.Config(dim=dim), encoder=encoder, objective=NextItem.Config())
+    encoder = AttentionEncoder.Config(layer=layer, num_layers=num_layers, dropout=dropout, init_std=0.02)
+    items = IdEmbedding.Config(dim=dim, scale=True)
+    return ScoringRecommender.Config(items=items, encoder=encoder, objective=NextItem.Config())
 
 
 @MODELS.register("cape-hstu")
@@ -37,7 +38,8 @@ def cape_hstu(
     context = ContextualPosition.Config(num_positions=max_len)
     layer = HstuLayer.Config(num_heads=2, normaliser=float(max_len), dropout=dropout, context=context)
     encoder = HstuStates.Config(layer=layer, num_layers=num_layers, dropout=dropout)
-    return ScoringRecommender.Config(items=IdEmbedding.Config(dim=dim), encoder=encoder, objective=NextItem.Config())
+    items = IdEmbedding.Config(dim=dim, scale=True)
+    return ScoringRecommender.Config(items=items, encoder=encoder, objective=NextItem.Config())
 
 
 @MODELS.register("cape-din")

@@ -28,12 +28,13 @@ def esasrec(
         num_heads=num_heads, ffn_dim=4 * dim, norm_kind=norm_kind, act="swiglu", dropout=dropout, gated=True
     )
     return ScoringRecommender.Config(
-        items=IdEmbedding.Config(dim=dim),
+        items=IdEmbedding.Config(dim=dim, scale=True),
         encoder=AttentionEncoder.Config(
             layer=layer,
             num_layers=num_layers,
             position=TimeAwarePosition.Config(num_time_buckets=None),
             dropout=dropout,
+            init_std=0.02,
         ),
         objective=NextItem.Config(cost=SampledSoftmax(num_negatives=num_negatives, shared="prediction")),
     )

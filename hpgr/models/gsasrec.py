@@ -26,7 +26,9 @@ def gsasrec(
     layer = TransformerLayer.Config(num_heads=num_heads, ffn_dim=4 * dim, dropout=dropout)
     position = TimeAwarePosition.Config(num_time_buckets=None)
     return ScoringRecommender.Config(
-        items=IdEmbedding.Config(dim=dim, output="separate"),
-        encoder=AttentionEncoder.Config(layer=layer, num_layers=num_layers, position=position, dropout=dropout),
+        items=IdEmbedding.Config(dim=dim, output="separate", scale=True),
+        encoder=AttentionEncoder.Config(
+            layer=layer, num_layers=num_layers, position=position, dropout=dropout, init_std=0.02
+        ),
         objective=NextItem.Config(cost=GeneralisedBinary(num_negatives=num_negatives, calibration=calibration)),
     )

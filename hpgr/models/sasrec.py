@@ -42,13 +42,14 @@ def sasrec(
     if block == "released":
         layer = replace(layer, ffn_dim=dim, act="relu", out_proj=False)
     return ScoringRecommender.Config(
-        items=IdEmbedding.Config(dim=dim),
+        items=IdEmbedding.Config(dim=dim, scale=True),
         encoder=AttentionEncoder.Config(
             layer=layer,
             num_layers=num_layers,
             causal=True,
             position=TimeAwarePosition.Config(num_time_buckets=None),
             dropout=dropout,
+            init_std=0.02,
         ),
         objective=NextItem.Config(cost=costs[loss]),
     )

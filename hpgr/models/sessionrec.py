@@ -28,7 +28,9 @@ def sessionrec(
     """
     layer = TransformerLayer.Config(num_heads=num_heads, ffn_dim=4 * dim, dropout=dropout)
     place = TimeAwarePosition.Config(num_time_buckets=None)
-    encoder = AttentionEncoder.Config(layer=layer, num_layers=num_layers, position=place, dropout=dropout)
+    encoder = AttentionEncoder.Config(
+        layer=layer, num_layers=num_layers, position=place, dropout=dropout, init_std=0.02
+    )
     return _by_session(encoder, dim, alpha)
 
 
@@ -50,7 +52,7 @@ def sessionrec_hstu(
 
 def _by_session(encoder: Any, dim: int, alpha: float) -> ScoringRecommender.Config:
     return ScoringRecommender.Config(
-        items=IdEmbedding.Config(dim=dim),
+        items=IdEmbedding.Config(dim=dim, scale=True),
         encoder=BySession.Config(encoder=encoder),
         objective=NextSession.Config(),
         auxiliary=ExposedRanking.Config(alpha=alpha),
