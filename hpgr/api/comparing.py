@@ -126,12 +126,11 @@ def _kept(folder: Path, store: SequenceStore, run: Run, how: Measure) -> ResultC
         return None
     card = ResultCard.load(folder)
     some = "" if how.limit is None else f", {how.limit} spread evenly"
-    ranked = "AUC" in card.metrics
     same = (
         card.config == json.loads(json.dumps(to_tree(run))),
         card.protocol.targets.startswith(f"{how.part} part{some};"),
-        ranked == (how.question == "rank"),
-        ranked or card.protocol.seen == ("left out" if how.exclude_seen else "kept"),
+        card.question == how.question,
+        how.question == "rank" or card.protocol.seen == ("left out" if how.exclude_seen else "kept"),
     )
     # Splitting is worth it for a card that fits otherwise only.
     return card if all(same) and split(store, run.split).certificate.hash == card.certificate.hash else None

@@ -13,19 +13,21 @@ import torch
 
 from hpgr.api.asking import Ranked, device_of, rank, retrieve
 from hpgr.api.material import Material, Part
+from hpgr.api.slicing import ranking_slices, retrieval_slices
 from hpgr.core.config import to_tree
 from hpgr.core.errors import ConfigError, DataError, UnsupportedError
 from hpgr.core.jagged import Jagged
-from hpgr.data.ranges import Queries, flat_index, offsets_from
+from hpgr.data.ranges import flat_index, offsets_from
 from hpgr.evaluation import provenance
 from hpgr.evaluation.beyond_accuracy import catalogue_facts, list_facts
 from hpgr.evaluation.calibration import calibration
 from hpgr.evaluation.card import CertificateFacts, Protocol, ResultCard
 from hpgr.evaluation.classification import grouped_auc, list_ranks, log_loss, normalised_entropy
+from hpgr.evaluation.headlines import EVALUATION, FIT
 from hpgr.evaluation.intervals import Interval, bootstrap_means
 from hpgr.evaluation.metrics import per_query, per_user
 from hpgr.evaluation.pooled import pooled_auc
-from hpgr.evaluation.slices import Classes, Slice, by_query, by_target, history_bins, popularity_classes, repeat_classes
+from hpgr.evaluation.slices import Slice
 from hpgr.frames.bundle import num_parameters
 from hpgr.frames.ranking import features_of
 from hpgr.training.run import Run
@@ -126,13 +128,16 @@ def retrieval_card(subject: Subject, material: Material, how: Measure) -> Result
         ),
         metrics=bootstrap_means(_known(frame)) | {name: Interval(value=value) for name, value in facts.items()},
         per_user=frame,
-        slices=_retrieval_slices(users.to_numpy(), queries, found.counts, material, values),
+        slices=retrieval_slices(users.to_numpy(), queries, found.counts, material, values),
         seconds=time.perf_counter() - began,
     )
 
 
 def ranking_card(subject: Subject, material: Material, how: Measure) -> ResultCard:
-    """AUC, GAUC, ranks inside lists, log loss and calibration of labelled candidates; the unit is the user."""
+    """AUC, GAUC, ranks inside lists, log loss and calibration of labelled candidates; the unit is the user.
+
+    Where candidates are sampled the card puts the sampler into every name.
+    """
     began = time.perf_counter()
     batches = material.ranked_batches(how.part, subject.run, features_of(subject.frame), how.limit)
     found = rank(subject.frame.eval(), batches)
@@ -162,7 +167,7 @@ def ranking_card(subject: Subject, material: Material, how: Measure) -> ResultCa
         ),
         metrics=metrics,
         per_user=frame,
-        slices=_ranking_slices(found, users, material),
+        slices=ranking_slices(found, users, material),
         calibration=chart,
         seconds=time.perf_counter() - began,
     )
@@ -188,38 +193,6 @@ def _users_of(found: Ranked, material: Material, candidates: str, how: Measure) 
     if candidates == "exposed":
         return material.users_of_requests(found.request)
     return material.queries(how.part, how.limit).user_idx[found.request]
-
-
-def _retrieval_slices(
-    users: np.ndarray, queries: Queries, counts: Any, material: Material, values: dict[str, np.ndarray]
-) -> tuple[Slice, ...]:
-    chosen = [name for name in ("HitRate@10", "NDCG@10") if name in values] or list(values)[:1]
-    train_count = material.split.catalogue.train_count
-    trained = np.isin(queries.user_idx, material.split.train.user_idx)
-    warm = _two_classes("user", ("cold", "warm"), trained)
-    return (
-        *by_query(warm, users, {name: values[name] for name in chosen}),
-        *by_query(history_bins(queries.stop - queries.start), users, {name: values[name] for name in chosen}),
-        *by_target(popularity_classes(counts.rows, train_count), users, counts, chosen),
-        *by_target(repeat_classes(counts, material.seen(queries), len(train_count)), users, counts, chosen),
-    )
-
-
-def _ranking_slices(found: Ranked, users: pl.Series, material: Material) -> tuple[Slice, ...]:
-    """AUC in lists whose clicked items are all in the catalogue, and in those where one is outside it."""
-    num_items = len(material.split.catalogue)
-    requests, first, at = np.unique(found.request, return_index=True, return_inverse=True)
-    cold = np.bincount(at, weights=(found.item_rows >= num_items) & (found.label > 0), minlength=len(requests)) > 0
-    inside = grouped_auc(found.score, found.label, found.request)
-    value = np.full(len(requests), np.nan)
-    value[np.searchsorted(requests, inside.groups)] = inside.values
-    ok = ~np.isnan(value)
-    classes = _two_classes("clicked item", ("in the catalogue", "outside the catalogue"), cold[ok])
-    return tuple(by_query(classes, users.to_numpy()[first][ok], {"AUC in lists": value[ok]}))
-
-
-def _two_classes(kind: str, names: tuple[str, str], second: np.ndarray) -> Classes:
-    return Classes(kind=kind, names=names, index=second.astype(np.int64))
 
 
 def _asked_part(how: Measure, material: Material) -> str:
@@ -265,9 +238,9 @@ def _card(
         seeds=(subject.run.seed,),
         slices=tuple(slices),
         calibration=calibration,
-        learning_curves={name: list(result.curve) for name, result in subject.stages.items()},
+        learning_curves={name: list(result.curve) for name, result in subject.stages.items() if name != FIT},
         monitors={f"{stage} {key}": value for stage, row in last_epoch.items() for key, value in row.items()},
-        wall_time_s={name: r.seconds for name, r in subject.stages.items()} | {"evaluation": seconds},
+        wall_time_s={name: r.seconds for name, r in subject.stages.items()} | {EVALUATION: seconds},
         num_parameters=num_parameters(subject.frame),
         hardware=provenance.hardware(device_of(subject.frame)),
         peak_memory_bytes=provenance.peak_memory_bytes(),

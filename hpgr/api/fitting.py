@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,9 @@ from hpgr.data.history import gather_history
 from hpgr.data.keyed_draws import KeyedDraws
 from hpgr.data.ranges import chunks, flat_index
 from hpgr.data.tie_shuffle import shuffled_ties
+from hpgr.evaluation import provenance
 from hpgr.evaluation.classification import auc, grouped_auc
+from hpgr.evaluation.headlines import FIT
 from hpgr.evaluation.metrics import per_query
 from hpgr.frames.boosted import BoostedRecommender
 from hpgr.frames.ranking import RankingRecommender, features_of
@@ -39,22 +42,25 @@ _TREES_ARE_ASKED = 1000
 
 
 def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = None) -> dict[str, StageResult]:
-    """Train every stage of ``frame``; the results by name of stage. A counting frame counts and has none.
+    """Train every stage of ``frame``; the results by name of stage. One that counts or grows trees has none but ``fit``, its time.
+    The process's peak of memory counts from here on, where the system lets it.
 
     Raises: DataError where there is nothing to train on; what ``fit_stage`` raises.
     """
+    provenance.forget_peak_memory()
+    began = time.perf_counter()
     if hasattr(frame, "observe"):
         frame.observe(torch.from_numpy(material.split.catalogue.train_count))
     if isinstance(frame, BoostedRecommender):
         _grow(frame, material, run)
-        return {}
+        return {FIT: _in_one_go(began)}
     if getattr(frame.config, "clock", None) is not None and not material.store.timed:
         raise ConfigError(
             "clock (popularity by times) must have a log with times, and this one has an order only; take popularity"
         )
     if hasattr(frame, "fit"):
         frame.fit(_whole_histories(material))
-        return {}
+        return {FIT: _in_one_go(began)}
     if isinstance(frame, RankingRecommender) and selects_by_similarity(frame.config):
         warnings.warn(_UNTRAINED, stacklevel=2)
     if hasattr(frame, "count"):
@@ -85,6 +91,20 @@ def fit(frame: Any, material: Material, run: Run, keep: Housekeeping | None = No
                 stacklevel=2,
             )
     return results
+
+
+def _in_one_go(began: float) -> StageResult:
+    return StageResult(
+        stage=FIT,
+        metric=None,
+        best_epoch=None,
+        best_value=None,
+        curve=(),
+        seconds=time.perf_counter() - began,
+        steps=0,
+        stopped_early=False,
+        precision="none",
+    )
 
 
 def _grow(frame: BoostedRecommender, material: Material, run: Run) -> None:

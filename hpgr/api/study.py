@@ -21,6 +21,7 @@ from hpgr.data.store import SequenceStore
 from hpgr.evaluation.card_files import file_name
 from hpgr.training.run import Run
 
+Say = Callable[[str], None]
 Space = Mapping[str, tuple[Any, ...]]
 """Option paths of a run and what each may be: ``{"stages.retrieve.lr": (1e-3, 3e-3)}``."""
 
@@ -179,6 +180,16 @@ class Study:
         for model in self.tuning.spaces if self.tuning else ():
             if model not in self.models:
                 raise UnknownNameError.of("model of the study", model, self.models)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """Where a study runs and who is told: ``out`` keeps everything, ``data`` holds the public data sets."""
+
+    out: Path
+    data: Path | None = None
+    say: Say = lambda line: None
+    progress: bool = False
 
 
 def option_text(value: Any) -> str:

@@ -5,45 +5,31 @@ Under the study's folder stand, for each data set, ``store/``, ``trials/MODEL/NU
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import multiprocessing
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hpgr.api.comparing import DIGITS, fitted, run_card, store_of, training_name
-from hpgr.api.study import DataSet, Study, option_text, study_of
-from hpgr.api.tuning import Search, Trial, best, chosen_sampler, size, tune
-from hpgr.core.config import to_tree
+from hpgr.api.comparing import DIGITS, run_card, store_of
+from hpgr.api.study import Bench, DataSet, Study, option_text, study_of
+from hpgr.api.study_power import Foreseen
+from hpgr.api.study_trials import trials_of
+from hpgr.api.tuning import best, chosen_sampler, size
 from hpgr.core.errors import ConfigError, UnknownNameError
 from hpgr.data.store import SequenceStore
 from hpgr.evaluation.card import ResultCard
 from hpgr.evaluation.card_files import file_name
 from hpgr.evaluation.headlines import TRIALS
-from hpgr.training.module import TrainingDiverged
+from hpgr.frames.boosted import BoostedRecommender
 from hpgr.training.run import Run, overridden
 
-Say = Callable[[str], None]
 _Told = tuple[list[str], list[ResultCard]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bench:
-    """Where a study runs and who is told: ``out`` keeps everything, ``data`` holds the public data sets."""
-
-    out: Path
-    data: Path | None = None
-    say: Say = lambda line: None
-    progress: bool = False
 
 
 def run_study(
@@ -65,7 +51,11 @@ def run_study(
         opened(study, name, bench)
     jobs = [(name, model) for name in data for model in models]
     if workers == 1:
-        return [card for name, model in jobs for card in model_cards(study, name, model, bench)]
+        foreseen, cards = Foreseen(len(study.seeds), bench.say), list[ResultCard]()
+        for name, model in jobs:
+            cards += (finished := model_cards(study, name, model, bench))
+            foreseen.add(name, finished)
+        return cards
     assert file is not None
     threads = max(1, (os.cpu_count() or 1) // workers)
     spawn = multiprocessing.get_context("spawn")
@@ -90,7 +80,7 @@ def model_cards(
     space = study.tuning.spaces.get(model) if study.tuning else None
     changes: list[str] = []
     if space:
-        trials = _trials(study, base, store, asked, replace(bench, out=folder, say=say))
+        trials = trials_of(study, base, store, asked, replace(bench, out=folder, say=say))
         found = best(trials)
         changes = found.changes
         notes = {
@@ -124,7 +114,8 @@ def model_cards(
 def check(study: Study) -> None:
     """Raise unless every model's run can be made and every setting of its space is one that the run takes.
 
-    Every model that trains must have a space where there is tuning, of at least as many settings as there are trials.
+    Every model that trains, boosted trees too, must have a space where there is tuning, of at least as many settings as there
+    are trials.
     """
     for asked in study.data.values():
         for model in study.models:
@@ -133,7 +124,7 @@ def check(study: Study) -> None:
                 continue
             stages = {stage.name for stage in run.model.build(num_items=2).stages()}
             space = study.tuning.spaces.get(model, {})
-            if stages and not space:
+            if (stages or isinstance(run.model, BoostedRecommender.Config)) and not space:
                 raise ConfigError(f"space of {model} (none) must be given: every model that trains has the same trials")
             if space and size(space) < study.tuning.trials:
                 raise ConfigError(
@@ -181,53 +172,11 @@ def opened(study: Study, name: str, bench: Bench) -> SequenceStore:
     return SequenceStore.open(path)
 
 
-def _trials(study: Study, base: Run, store: SequenceStore, asked: DataSet, bench: Bench) -> list[Trial]:
-    """The trials of one model; of their checkpoints only those of the best one stay."""
-    tuning = study.tuning
-    assert tuning is not None
-    space, metric, sampler = tuning.spaces[base.name], tuning.metric_for(asked), chosen_sampler(tuning.sampler)
-    how = asked.measure("validation")
-    place, ahead = bench.out / f"seed-{base.seed}", list[tuple[float, str]]()
-    options = {path: [option_text(choice) for choice in choices] for path, choices in space.items()}
-    key = _digest([to_tree(base), store.manifest["files"], options, tuning.seed, sampler, metric, repr(how)])
-
-    def judge(number: int, setting: dict[str, str]) -> Trial:
-        run = overridden(base, [f"{path}={text}" for path, text in setting.items()])
-        value, fault, began = None, "", time.perf_counter()
-        try:
-            recommender = fitted(store, run, place, training_name(run), progress=bench.progress)
-            found = recommender.evaluate(how=how)[asked.question].metrics
-            if metric not in found:
-                raise UnknownNameError.of("metric of the card", metric, found)
-            value = found[metric].value if math.isfinite(found[metric].value) else None
-            fault = "" if value is not None else f"{metric} is not a number"
-        except (TrainingDiverged, ConfigError) as error:
-            fault = str(error)
-        trial = Trial(
-            number=number,
-            setting=setting,
-            metric=metric,
-            value=value,
-            seconds=time.perf_counter() - began,
-            sampler=sampler,
-            key=key,
-            fault=fault,
-        )
-        ahead.append((trial.worth, training_name(run)))
-        for _, worse in sorted(ahead, key=lambda one: -one[0])[1:]:
-            shutil.rmtree(place / "training" / worse, ignore_errors=True)
-        bench.say(f"{base.name}: trial {number} of {tuning.trials}, {', '.join(trial.changes)}: {trial.outcome}")
-        return trial
-
-    search = Search(space=space, sampler=sampler, seed=tuning.seed, name=base.name)
-    return tune(search, tuning.trials, key, bench.out / "trials" / file_name(base.name), judge)
-
-
 def _in_processes(
     study: Study, jobs: Sequence[tuple[str, str]], bench: Bench, submit: Callable[..., Future[_Told]]
 ) -> dict[tuple[str, str, int], ResultCard]:
     """Every card by data set, model and seed; a model's seeds wait for its trials, and nothing else waits."""
-    cards: dict[tuple[str, str, int], ResultCard] = {}
+    cards, foreseen = dict[tuple[str, str, int], ResultCard](), Foreseen(len(study.seeds), bench.say)
     waiting: dict[Future[_Told], tuple[str, str, tuple[int, ...]]] = {}
     for name, model in jobs:
         tuned = study.tuning is not None and study.tuning.spaces.get(model)
@@ -240,6 +189,7 @@ def _in_processes(
             for line in lines:
                 bench.say(line)
             cards |= {(name, model, seed): card for seed, card in zip(seeds, found)}
+            foreseen.add(name, found)
             if not seeds:
                 waiting |= {submit(name, model, (seed,)): (name, model, (seed,)) for seed in study.seeds}
     return cards
@@ -250,7 +200,3 @@ def _apart(file: Path, out: Path, name: str, model: str, seeds: tuple[int, ...])
     lines: list[str] = []
     cards = model_cards(study_of(file), name, model, Bench(out=out, say=lines.append), seeds)
     return lines, cards
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:DIGITS]

@@ -62,18 +62,17 @@ def leaderboard(
 
 def standing_table(standing: Standing) -> Any:
     """The main metrics of one table, for a terminal."""
-    from hpgr.evaluation.headlines import HEADLINES
     from hpgr.evaluation.results_tables import shown
 
-    main = [name for name in HEADLINES[standing.question] if name in standing.metrics]
+    main = standing.main[:4]
     rows = [
         [
             row.label,
-            *(shown(row, name) for name in main[:4]),
+            *(shown(row, name) for name in main),
             len(row.seeds),
             row.trials,
             f"below {', '.join(row.below)}" if row.below else "",
         ]
         for row in standing.rows
     ]
-    return table(["model", *main[:4], "seeds", "trials", ""], rows, title=standing.name)
+    return table(["model", *main, "seeds", "trials", ""], rows, title=standing.name)

@@ -37,8 +37,8 @@ def study(
 
     Example: hpgr study examples/study.py --out studies/example
     """
-    from hpgr.api.study import study_of
-    from hpgr.api.studying import Bench, run_study
+    from hpgr.api.study import Bench, study_of
+    from hpgr.api.studying import run_study
     from hpgr.cli.leaderboard import standing_table
     from hpgr.evaluation.card_files import found_cards
     from hpgr.evaluation.factor_differences import said, variant_differences, write_differences
@@ -63,6 +63,7 @@ def study(
             {"table": d.table, "factor": d.factor, "variant": d.variant, "base": d.base}
             | {
                 found.metric: {"value": i.value, "low": i.low, "high": i.high}
+                | {name: getattr(found, name) for name in ("p_value", "p_holm", "detectable")}
                 for found in d.found
                 for i in [found.interval]
             }

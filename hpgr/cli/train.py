@@ -62,6 +62,7 @@ def train(
     from hpgr.api.recommender import Recommender
     from hpgr.api.runs import split_rule
     from hpgr.data.store import SequenceStore
+    from hpgr.evaluation.headlines import FIT
     from hpgr.frames.bundle import num_parameters
 
     if (model is None) == (recipe is None):
@@ -74,21 +75,18 @@ def train(
         recommender = Recommender(model, split=rule, seed=1 if seed is None else seed, changes=changes or ())
     folder = training_folder(out, resume=resume, overwrite=overwrite)
     fit_and_save(recommender, SequenceStore.open(store), out, folder, resume=resume, overwrite=overwrite)
+    stages = {name: result for name, result in recommender.stages.items() if name != FIT}
     answer = {
         "bundle": out,
         "model": recommender.run.name,
         "seed": recommender.run.seed,
         "parameters": num_parameters(recommender.frame),
-        "stages": {name: stage_facts(result) for name, result in recommender.stages.items()},
+        "stages": {name: stage_facts(result) for name, result in stages.items()},
     }
     if json:
         emit(answer)
     else:
-        show(
-            stage_table(recommender.stages)
-            if recommender.stages
-            else f"{recommender.run.name} has no stages: it is fitted in one go"
-        )
+        show(stage_table(stages) if stages else f"{recommender.run.name} has no stages: it is fitted in one go")
         show(f"{answer['parameters']:,} parameters", f"bundle: {out}")
 
 

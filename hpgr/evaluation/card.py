@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import polars as pl
 from hpgr.core.errors import ConfigError, DataError, UnsupportedError
 from hpgr.evaluation import provenance
 from hpgr.evaluation.calibration import Calibration, CalibrationBin
-from hpgr.evaluation.intervals import Interval
+from hpgr.evaluation.intervals import Interval, metric_columns
+from hpgr.evaluation.metric_names import ByMetric, marked, named, sampler_mark
 from hpgr.evaluation.slices import Slice
 from hpgr.evaluation.writing import write_whole
 
@@ -54,6 +55,9 @@ class Protocol:
 class ResultCard:
     """One model on one split. Numbers that are not finite are stored as null.
 
+    Among sampled candidates every metric carries the sampler in its name, ``GAUC[u20]``, whatever it was called when given;
+    ``metrics["GAUC"]`` finds it.
+
     ``config``: the tree of ``core.config.to_tree``. ``data``: its name and counts. ``learning_curves``: for each stage
     a list of records, one a validation. ``monitors``: what training watched, by name. ``wall_time_s``: seconds of each
     part. ``per_user``: the frame of ``metrics.per_user``.
@@ -78,6 +82,22 @@ class ResultCard:
     commit: str | None = field(default_factory=provenance.commit)
     created: str = field(default_factory=provenance.now)
     per_user: pl.DataFrame | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        mark = sampler_mark(self.protocol.candidates)
+        object.__setattr__(self, "metrics", _marked(self.metrics, mark))
+        if not mark:
+            return
+        slices = tuple(replace(part, metrics=_marked(part.metrics, mark)) for part in self.slices)
+        object.__setattr__(self, "slices", slices)
+        if self.per_user is not None:
+            names = {name: marked(name, mark) for name in metric_columns(self.per_user)}
+            object.__setattr__(self, "per_user", self.per_user.rename(names))
+
+    @property
+    def question(self) -> str:
+        """``rank`` for a card of labelled candidates, else ``retrieve``."""
+        return "rank" if named("AUC", self.metrics) or named("GAUC", self.metrics) else "retrieve"
 
     def comparable(self, other: ResultCard) -> bool:
         """Whether both answer the same question: same certificate, same protocol."""
@@ -142,6 +162,10 @@ def _parts(tree: dict[str, Any]) -> dict[str, Any]:
         bins = tuple(CalibrationBin(**row) for row in table["bins"])
         made["calibration"] = Calibration(bins=bins, error=table["error"], ratio=ratio)
     return tree | made
+
+
+def _marked(metrics: dict[str, Interval], mark: str) -> ByMetric[Interval]:
+    return ByMetric({marked(name, mark): found for name, found in metrics.items()})
 
 
 def _intervals(tree: dict[str, Any]) -> dict[str, Interval]:

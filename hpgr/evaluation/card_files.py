@@ -25,8 +25,8 @@ class FoundCard:
 
     @property
     def question(self) -> str:
-        """``rank`` for a card of labelled candidates, else ``retrieve``."""
-        return "rank" if {"AUC", "GAUC"} & self.card.metrics.keys() else "retrieve"
+        """That of the card."""
+        return self.card.question
 
 
 def found_cards(places: Sequence[Path]) -> list[FoundCard]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from hpgr.evaluation.headlines import HEADLINES
 from hpgr.evaluation.intervals import Interval
 from hpgr.evaluation.standings import Standing
 from hpgr.evaluation.writing import write_whole
@@ -25,7 +24,7 @@ def write_factor_plots(tables: Sequence[Standing], factors: Mapping[str, Sequenc
     written = []
     for factor, models in factors.items():
         panels = {
-            f"{table.name}: {_metric(table)}": found for table in tables if len(found := variants(table, models)) > 1
+            f"{table.name}: {table.main[0]}": found for table in tables if len(found := variants(table, models)) > 1
         }
         if panels:
             path = folder / f"{re.sub(r'[^a-z0-9]+', '-', factor.lower()).strip('-')}.svg"
@@ -36,7 +35,7 @@ def write_factor_plots(tables: Sequence[Standing], factors: Mapping[str, Sequenc
 
 def variants(table: Standing, models: Sequence[str]) -> dict[str, Interval]:
     """The table's first metric of each of ``models`` that has a row, in their order."""
-    rows, metric = {row.label: row for row in table.rows}, _metric(table)
+    rows, metric = {row.label: row for row in table.rows}, table.main[0]
     return {name: rows[name].metrics[metric] for name in models if name in rows and metric in rows[name].metrics}
 
 
@@ -81,10 +80,6 @@ def _panel(name: str, found: Mapping[str, Interval], top: float) -> list[str]:
 def _bounds(one: Interval) -> tuple[float, float]:
     known = one.low is not None and one.high is not None and math.isfinite(one.low) and math.isfinite(one.high)
     return (one.low, one.high) if known else (one.value, one.value)  # type: ignore[return-value]
-
-
-def _metric(table: Standing) -> str:
-    return next(name for name in HEADLINES[table.question] if name in table.metrics)
 
 
 def _text(x: float, y: float, text: str, *, size: int = 12, anchor: str = "start") -> str:

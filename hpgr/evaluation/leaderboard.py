@@ -10,7 +10,8 @@ from typing import Any
 
 from hpgr.evaluation.intervals import Interval
 from hpgr.evaluation.leaderboard_page import page
-from hpgr.evaluation.standings import Row, Standing
+from hpgr.evaluation.standing_row import Row
+from hpgr.evaluation.standings import Standing
 from hpgr.evaluation.writing import write_whole
 
 SCHEMA = 1
@@ -54,6 +55,7 @@ def _row(row: Row) -> dict[str, Any]:
         "metrics": {name: _interval(found, row.spread.get(name)) for name, found in row.metrics.items()},
         "seeds": list(row.seeds),
         "trials": row.trials,
+        "budget": row.budget,
         "training_s": row.training_s,
         "peak_memory_bytes": row.peak_memory_bytes,
         "num_parameters": row.num_parameters,

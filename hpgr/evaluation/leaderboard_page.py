@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from html import escape
 
 from hpgr.core.units import human_bytes
-from hpgr.evaluation.headlines import HEADLINES, is_baseline
+from hpgr.evaluation.headlines import is_baseline
 from hpgr.evaluation.intervals import Interval
-from hpgr.evaluation.results_tables import asked
-from hpgr.evaluation.standings import Row, Standing
+from hpgr.evaluation.results_tables import asked, budget
+from hpgr.evaluation.standing_row import UNKNOWN_COMMIT, Row
+from hpgr.evaluation.standings import Standing
 from hpgr.evaluation.table import number
 
 _STYLE = """
@@ -58,8 +59,8 @@ shown();
 """
 _NOTE = (
     "Means over users, and over seeds where there are several; ± is the standard deviation over seeds. The interval of one seed is over "
-    "users alone and does not contain other training seeds. Tables of unlike certificates or protocols answer unlike questions: compare "
-    "inside a table only."
+    "users alone and does not contain other training seeds. Budget: of each stage, epochs at most × batches of an epoch. "
+    "Tables of unlike certificates or protocols answer unlike questions: compare inside a table only."
 )
 _WIDTH, _HEIGHT, _MARGIN = 96, 10, 4
 Cell = tuple[str, str]
@@ -80,11 +81,11 @@ def page(tables: Sequence[Standing], *, title: str = "Leaderboard") -> str:
 
 
 def _section(table: Standing) -> str:
-    main = HEADLINES[table.question]
+    main = table.main
     scales = {name: _scale([row.metrics[name] for row in table.rows if name in row.metrics]) for name in table.metrics}
     heads = [_head("model", "text")]
     heads += [_head(name, "number", more=name not in main) for name in table.metrics]
-    heads += [_head(name, "text" if name in ("commit", "hardware", "date") else "number") for name in _FACTS]
+    heads += [_head(name, "text" if name in _TEXTS else "number") for name in _FACTS]
     rows = []
     for row in table.rows:
         cells = [_cell(_metric(row, name, scales[name]), "td", more=name not in main) for name in table.metrics] + [
@@ -149,19 +150,32 @@ def _scale(column: list[Interval]) -> tuple[float, float] | None:
     return (min(ends), max(ends)) if ends else None
 
 
-_FACTS = ("seeds", "trials", "training s", "peak memory", "parameters", "commit", "hardware", "date")
+_FACTS = ("seeds", "trials", "budget", "training s", "peak memory", "parameters", "commit", "hardware", "date")
+_TEXTS = ("budget", "commit", "hardware", "date")
 
 
 def _facts(row: Row) -> list[Cell]:
     seeds, memory, parameters = row.seeds, row.peak_memory_bytes, row.num_parameters
-    commits = ", ".join(commit[:9] + ("-dirty" if commit.endswith("-dirty") else "") for commit in row.commits)
+    spent = budget(row)
     return [
         (str(len(seeds)), f"{len(seeds)}<br><span class='range'>{', '.join(map(str, seeds))}</span>"),
         (str(row.trials), str(row.trials)),
+        ("" if spent == "–" else spent, "<br>".join(map(escape, spent.split(", ")))),
         ("", "–") if row.training_s is None else (repr(row.training_s), f"{row.training_s:,.0f}"),
         ("", "–") if memory is None else (str(memory), escape(human_bytes(memory))),
         ("", "–") if parameters is None else (str(parameters), f"{parameters:,}"),
-        (commits, escape(commits) or "–"),
+        (", ".join(map(_short, row.commits)), "<br>".join(map(_commit, row.commits))),
         ("; ".join(row.hardware), "<br>".join(map(escape, row.hardware))),
         (row.date, escape(row.date)),
     ]
+
+
+def _short(commit: str) -> str:
+    if commit == UNKNOWN_COMMIT:
+        return commit
+    return commit[:9] + ("-dirty" if commit.endswith("-dirty") else "")
+
+
+def _commit(commit: str) -> str:
+    text = escape(_short(commit))
+    return f'<span class="flag">{text}</span>' if commit == UNKNOWN_COMMIT else text

@@ -138,7 +138,7 @@ def _run(label: str, card: ResultCard) -> str:
         **{f"seconds of {_words(name)}": f"{value:,.1f}" for name, value in card.wall_time_s.items()},
         **{_words(name): str(value) for name, value in card.hardware.items()},
         **card.versions,
-        "commit": card.commit or "–",
+        "commit": card.commit or "unknown",
         "created": card.created,
     }
     config = escape(json.dumps(card.config, indent=1, ensure_ascii=False))

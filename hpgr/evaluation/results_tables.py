@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpgr.core.errors import DataError
-from hpgr.evaluation.headlines import HEADLINES
-from hpgr.evaluation.standings import Row, Standing
+from hpgr.evaluation.standing_row import Row
+from hpgr.evaluation.standings import Standing
 from hpgr.evaluation.table import formatted, number
 from hpgr.evaluation.writing import write_whole
 
@@ -68,10 +68,10 @@ def write_markdown(tables: Sequence[Standing], path: Path) -> None:
 
 
 def _block(table: Standing) -> str:
-    main = HEADLINES[table.question]
+    main = table.main
     several = len({len(row.seeds) for row in table.rows}) > 1
-    header = ["model", *main, *(["seeds"] if several else []), "training s", "parameters"]
-    rows = [header, ["---", *("---:" for _ in header[1:])]]
+    header = ["model", *main, *(["seeds"] if several else []), "budget", "training s", "parameters"]
+    rows = [header, ["---", *("---" if name == "budget" else "---:" for name in header[1:])]]
     for row in table.rows:
         seeds = [str(len(row.seeds))] if several else []
         size = "–" if row.num_parameters is None else f"{row.num_parameters:,}"
@@ -82,6 +82,7 @@ def _block(table: Standing) -> str:
                 row.label + flag,
                 *(shown(row, name) for name in main),
                 *seeds,
+                budget(row),
                 seconds,
                 size,
             ]
@@ -91,6 +92,12 @@ def _block(table: Standing) -> str:
     note = ["", f"† below a counting baseline in {table.metrics[0]}."] if below else []
     facts = f"{cell_text(asked(table))}; certificate `{table.card.certificate.hash[:12]}`."
     return "\n".join([f"### {cell_text(table.name)}", "", facts, "", *lines, *note, ""])
+
+
+def budget(row: Row) -> str:
+    """``rank 10 × 240, 4 trials``: of each stage epochs at most and batches of an epoch, then the trials; ``–`` for none of it."""
+    stages = [f"{stage} {of['epochs']} × {of['limit_batches'] or 'all'}" for stage, of in row.budget.items()]
+    return ", ".join([*stages, *([f"{row.trials} trials"] if row.trials else [])]) or "–"
 
 
 def shown(row: Row, metric: str) -> str:

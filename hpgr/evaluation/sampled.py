@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpgr.core.errors import ConfigError, DataError
+from hpgr.evaluation.metric_names import marked
 from hpgr.evaluation.metrics import Metric, per_query
 from hpgr.evaluation.ranks import NEVER, RankCounts
 
@@ -46,7 +47,7 @@ def sampled_name(metric: Metric | str, num_negatives: int) -> str:
     >>> sampled_name("hr@10", 100)
     'HitRate@10[u100]'
     """
-    return f"{_parsed(metric).name}[u{num_negatives}]"
+    return marked(_parsed(metric).name, f"[u{num_negatives}]")
 
 
 def sampled_per_query(

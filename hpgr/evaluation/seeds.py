@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ from hpgr.core.seeds import numpy_generator
 from hpgr.evaluation.card import ResultCard
 from hpgr.evaluation.comparison import refuse_unlike, user_values
 from hpgr.evaluation.intervals import DEFAULT, Bootstrap, Interval, known_values, user_weights
-from hpgr.evaluation.significance import same_users, shared_metrics
+from hpgr.evaluation.power import detectable_difference
+from hpgr.evaluation.significance import PATTERNS_A_TEST, holm, same_users, shared_metrics, sign_flip_p
 
 FEW_SEEDS = 5
 
@@ -53,12 +54,18 @@ class SeedDifference:
     """Second model minus first of one metric, both trained several times.
 
     ``first`` and ``second``: the metric of each of their seeds. ``interval``: nested, over the seeds of both and the users.
+    ``p_value``: two-sided sign flips of the users' differences between the means over seeds, so that of these trainings: what other
+    seeds would give is in the interval alone. ``p_holm``: adjusted for the other metrics, or for a whole table. ``detectable``: the
+    least true difference that these users and seeds would show with power 0.8 at level 0.05.
     """
 
     metric: str
     first: tuple[float, ...]
     second: tuple[float, ...]
     interval: Interval
+    p_value: float
+    p_holm: float
+    detectable: float
 
 
 def over_seeds(cards: Sequence[ResultCard], how: Bootstrap = DEFAULT) -> dict[str, OverSeeds]:
@@ -83,10 +90,13 @@ def difference_over_seeds(
     second: Sequence[ResultCard],
     how: Bootstrap = DEFAULT,
     metrics: Sequence[str] | None = None,
+    *,
+    tables: int = 1,
 ) -> list[SeedDifference]:
     """``second - first`` of two models; users are paired, seeds are not: seed 1 of one model is nothing to seed 1 of the other.
 
-    ``metrics``: by default all with values of single users. A user without a value in any card is left out of that metric.
+    ``metrics``: by default all with values of single users. ``tables``: comparisons like this one that are told together. A user
+    without a value in any card is left out of that metric.
     Warns and raises as ``over_seeds`` does, and DataError where the two answer unlike questions or lack values of single users.
     """
     sides = (first, second)
@@ -95,14 +105,24 @@ def difference_over_seeds(
     for card in (*first, *second):
         refuse_unlike(first[0], card)
     trained = _Trained.of([[user_values(card) for card in cards] for cards in sides], metrics)
-    return [
-        SeedDifference(
-            metric=name,
-            interval=interval,
-            **{side: trained.means(i, name) for i, side in enumerate(("first", "second"))},
+    flips = replace(how, num_samples=max(how.num_samples, PATTERNS_A_TEST * len(trained.names) * tables))
+    found = []
+    for name, interval in _nested(trained, how).items():
+        means, moved_U = [trained.means(side, name) for side in (0, 1)], trained.moved(name)
+        # Of both sides' means over seeds together, as the two of one pair of seeds.
+        error = sum(np.var(values, ddof=1) / len(values) for values in means) / 2
+        found.append(
+            SeedDifference(
+                metric=name,
+                first=means[0],
+                second=means[1],
+                interval=interval,
+                p_value=(p := sign_flip_p(moved_U, how=flips)),
+                p_holm=p,
+                detectable=detectable_difference(float(np.std(moved_U)), len(moved_U), seed_spread=float(error**0.5)),
+            )
         )
-        for name, interval in _nested(trained, how).items()
-    ]
+    return [replace(one, p_holm=p) for one, p in zip(found, holm([one.p_value for one in found]))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +147,12 @@ class _Trained:
         """Of each training of one model."""
         m = self.names.index(name)
         return tuple((self.values_SUM[self.side_S == side, :, m].sum(1) / self.known_UM[:, m].sum()).tolist())
+
+    def moved(self, name: str) -> np.ndarray:
+        """``[N]``: second minus first mean over seeds, of each user with a value in every card."""
+        m = self.names.index(name)
+        values_SN = self.values_SUM[:, self.known_UM[:, m] > 0, m]
+        return values_SN[self.side_S == 1].mean(0) - values_SN[self.side_S == 0].mean(0)
 
 
 def _nested(trained: _Trained, how: Bootstrap) -> dict[str, Interval]:

@@ -16,12 +16,13 @@ import polars as pl
 from hpgr.core.errors import DataError
 from hpgr.core.seeds import numpy_generator
 from hpgr.evaluation.intervals import DEFAULT, Bootstrap, Interval, bootstrap_means, metric_columns
+from hpgr.evaluation.metric_names import named
 from hpgr.evaluation.power import detectable_difference
 
 # Up to so many users that differ, every pattern of signs is counted: 4,096 at most.
 _COUNTED_USERS = 12
-# Patterns drawn for each test of a family: the least p-value, so many times adjusted, is half a percent.
-_PATTERNS_A_TEST = 200
+PATTERNS_A_TEST = 200
+"""Drawn for each test of a family: the least p-value, so many times adjusted, is half a percent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +60,7 @@ def paired_differences(
     both = same_users([first, second])
     change = both[0].select("user_id", *((both[1][name] - both[0][name]).alias(name) for name in names))
     intervals = bootstrap_means(change, how)
-    flips = replace(how, num_samples=max(how.num_samples, _PATTERNS_A_TEST * len(names) * tables))
+    flips = replace(how, num_samples=max(how.num_samples, PATTERNS_A_TEST * len(names) * tables))
     found = []
     for name in names:
         known = change[name].is_not_null()
@@ -133,16 +134,17 @@ def differences_from(
 
 
 def shared_metrics(frames: Sequence[pl.DataFrame], metrics: Sequence[str] | None = None) -> list[str]:
-    """``metrics``, by default all that some user has a value of in every frame.
+    """``metrics``, by default all that some user has a value of in every frame; a name without a sampler finds the one that has it.
 
     Raises: DataError where that is none, or one is missing.
     """
     every = [name for name in metric_columns(frames[0]) if known_together(name, frames)]
     if not every:
         raise DataError(f"metrics ({', '.join(metric_columns(frames[-1]))}) must include one that both sides have")
-    if not set(metrics or ()) <= set(every):
+    asked = [named(metric, every) for metric in metrics or every]
+    if None in asked:
         raise DataError(f"metrics ({', '.join(metrics or ())}) must be among those of both sides ({', '.join(every)})")
-    return list(metrics or every)
+    return [name for name in asked if name is not None]
 
 
 def known_together(name: str, frames: Sequence[pl.DataFrame]) -> bool:

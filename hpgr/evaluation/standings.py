@@ -13,62 +13,10 @@ from typing import Any
 
 from hpgr.evaluation.card import ResultCard
 from hpgr.evaluation.card_files import FoundCard
-from hpgr.evaluation.headlines import HEADLINES, TRIALS, is_baseline, smaller_is_better
+from hpgr.evaluation.headlines import is_baseline, main_metrics, smaller_is_better
 from hpgr.evaluation.intervals import Interval
 from hpgr.evaluation.seeds import over_seeds
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """A model: its cards, one a seed. ``metrics`` are means over users and seeds; ``spread`` are standard deviations
-    over seeds, where there are several. ``below``: the counting baselines that are ahead in the table's first metric."""
-
-    label: str
-    cards: tuple[ResultCard, ...]
-    metrics: dict[str, Interval]
-    spread: dict[str, float]
-    below: tuple[str, ...] = ()
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Training seeds, ascending."""
-        return tuple(sorted(seed for card in self.cards for seed in card.seeds))
-
-    @property
-    def trials(self) -> int:
-        """Settings that were tried on the validation part before; 0 for a model that was not tuned."""
-        return max(int(card.monitors.get(TRIALS) or 0) for card in self.cards)
-
-    @property
-    def training_s(self) -> float | None:
-        """Seconds of training of one seed, on average; None for a model without stages, whose fit is not timed."""
-        stages = [[s for part, s in card.wall_time_s.items() if part != "evaluation"] for card in self.cards]
-        return fmean(map(sum, stages)) if any(stages) else None
-
-    @property
-    def peak_memory_bytes(self) -> int | None:
-        """The most that the process of any seed held."""
-        return max((card.peak_memory_bytes for card in self.cards if card.peak_memory_bytes is not None), default=None)
-
-    @property
-    def num_parameters(self) -> int | None:
-        """Trained numbers."""
-        return self.cards[0].num_parameters
-
-    @property
-    def commits(self) -> tuple[str, ...]:
-        """The commits that the cards were made at."""
-        return tuple(sorted({card.commit for card in self.cards if card.commit}))
-
-    @property
-    def hardware(self) -> tuple[str, ...]:
-        """Device and number of processors."""
-        return tuple(sorted({_machine(card.hardware) for card in self.cards}))
-
-    @property
-    def date(self) -> str:
-        """The day of the latest card, UTC."""
-        return max(card.created for card in self.cards)[:10]
+from hpgr.evaluation.standing_row import Row, trained_stages
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,11 +33,15 @@ class Standing:
         return self.rows[0].cards[0]
 
     @property
+    def main(self) -> list[str]:
+        """The main metrics of the question that a row has; the first one orders the table."""
+        return main_metrics(self.question, {name for row in self.rows for name in row.metrics})
+
+    @property
     def metrics(self) -> list[str]:
-        """Every metric of the table: the main ones of the question, then the others by name."""
-        known = {name for row in self.rows for name in row.metrics}
-        main = [name for name in HEADLINES[self.question] if name in known]
-        return main + sorted(known - set(main))
+        """Every metric of the table: the main ones, then the others by name."""
+        main = self.main
+        return main + sorted({name for row in self.rows for name in row.metrics} - set(main))
 
 
 def standings(found: Sequence[FoundCard]) -> list[Standing]:
@@ -114,7 +66,7 @@ def _rows(cards: list[ResultCard], question: str) -> tuple[Row, ...]:
     for card in cards:
         models.setdefault(_without_seed(card), {})[card.seeds] = card
     merged = [_merged([by_seed[seeds] for seeds in sorted(by_seed)]) for by_seed in models.values()]
-    first = next((name for name in HEADLINES[question] if any(name in row.metrics for row in merged)), None)
+    first = next(iter(main_metrics(question, {name for row in merged for name in row.metrics})), None)
     merged.sort(key=lambda row: (-_worth(row, first), row.label, _without_seed(row.cards[0])))
     labels = _unlike([(row.label, "") for row in merged])
     ahead = {label: _worth(row, first) for label, row in zip(labels, merged) if is_baseline(row.label)}
@@ -173,7 +125,7 @@ def _without_seed(card: ResultCard) -> str:
     config: Any = card.config
     if isinstance(config, dict):
         # A model without stages is the same however others would be trained.
-        left_out = {"seed"} if set(card.wall_time_s) - {"evaluation"} else {"seed", "stages"}
+        left_out = {"seed"} if trained_stages(card) else {"seed", "stages"}
         config = {name: value for name, value in config.items() if name not in left_out}
     return json.dumps([card.model, config], sort_keys=True)
 
@@ -188,7 +140,3 @@ def _unlike(names: list[tuple[str, str]]) -> list[str]:
     kinds = Counter(name for name, _ in set(names))
     plain = [f"{name} ({more})" if kinds[name] > 1 else name for name, more in names]
     return [f"{name} ({plain[:i].count(name) + 1})" if name in plain[:i] else name for i, name in enumerate(plain)]
-
-
-def _machine(hardware: dict[str, Any]) -> str:
-    return f"{hardware.get('device', 'device unknown')}, {hardware.get('cpu_count', '?')} processors"

@@ -47,7 +47,7 @@ class Quality:
             "certificate": self.certificate,
             "groups": [
                 {
-                    "question": _question(group.cards[0]),
+                    "question": group.cards[0].question,
                     "protocol": asdict(group.cards[0].protocol),
                     "data": {name: _plain(value) for name, value in group.cards[0].data.items()},
                     "metrics": group.metrics,
@@ -114,10 +114,6 @@ def _names(found: Sequence[FoundCard]) -> list[str]:
     names = [f"{one.card.model}-{one.question}" for one in found]
     earlier = [names[:i].count(name) for i, name in enumerate(names)]
     return [f"{name}-{count + 1}" if count else name for name, count in zip(names, earlier)]
-
-
-def _question(card: ResultCard) -> str:
-    return "rank" if {"AUC", "GAUC"} & card.metrics.keys() else "retrieve"
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hpgr.api.comparing import compare_runs, fitted, training_name
+from hpgr.api.recommender import Recommender
 from hpgr.api.runs import run_for
 from hpgr.core.errors import ConfigError
 from hpgr.data.log import EventLog
@@ -54,7 +55,8 @@ def test_runs_share_their_first_stage_and_are_not_repeated(store, tmp_path):
     assert first.keys() == second.keys()
     assert cards[0].learning_curves["retrieve"] == cards[1].learning_curves["retrieve"]
     assert cards[0].learning_curves["rank"] != cards[1].learning_curves["rank"]
-    assert {difference.metric for difference in compare(*cards)} >= {"GAUC"}
+    assert {difference.metric for difference in compare(*cards)} >= {"GAUC[u20]", "NDCG@10[u20]"}
+    assert all(name.endswith("[u20]") for card in cards for name in card.metrics)
     again = compare_runs(store, runs(), "rank", tmp_path, say=said.append)
     assert [card.created for card in again] == [card.created for card in cards]
     assert sum("fitting" in line for line in said) == 2
@@ -91,6 +93,17 @@ def test_a_training_is_not_taken_up_on_another_store(store, tmp_path):
     other = SequenceStore.build(EventLog.read(events), tmp_path / "other", sessions=IdleGap(gap_s=10**6))
     with pytest.raises(ConfigError, match=r"files of the store|batches an epoch"):
         fitted(other, run, tmp_path, "one")
+
+
+def test_what_is_fitted_in_one_go_tells_its_time_and_has_no_stages(store, tmp_path):
+    counting = replace(runs()[0], name="popularity", model=popularity())
+    (card,) = compare_runs(store, [counting], "rank", tmp_path)
+    assert list(card.wall_time_s) == ["fit", "evaluation"]
+    assert 0 < card.wall_time_s["fit"] < 60
+    assert card.learning_curves == {}
+    recommender = fitted(store, counting, tmp_path, "one")
+    recommender.save(tmp_path / "bundle")
+    assert Recommender.load(tmp_path / "bundle").stages == recommender.stages
 
 
 def test_a_card_of_another_log_is_not_kept(store, tmp_path):

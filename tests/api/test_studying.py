@@ -11,8 +11,8 @@ import pytest
 from hpgr.api import comparing
 from hpgr.api.recommender import Recommender
 from hpgr.api.runs import run_for
-from hpgr.api.study import DataSet, Study, Tuning, study_of
-from hpgr.api.studying import Bench, check, run_study
+from hpgr.api.study import Bench, DataSet, Study, Tuning, study_of
+from hpgr.api.studying import check, run_study
 from hpgr.api.tuning import Search, Trial, best, chosen_sampler
 from hpgr.core.errors import ConfigError, DataError, UnknownNameError, UnsupportedError
 from hpgr.data.log import EventLog
@@ -119,6 +119,17 @@ def test_every_model_has_the_same_trials_and_every_seed_is_tested_once(study, as
     assert sum(part == "test" for *_, part in asked) == 6
     assert "tuning trials" not in cards[-1].monitors
     assert said[0] == "2 trials for each tuned model, by random"
+    powers = [i for i, line in enumerate(said) if "show true differences from" in line]
+    assert [said[i].partition(": NDCG@10: ")[0].partition(", NDCG@10: ")[0] for i in powers] == [
+        "small, one: by the two best trials on validation",
+        "small, two: by the two best trials on validation",
+        "small, by one and two",
+    ]
+    # Trials tell it before the test part is asked, for as many users as it then has.
+    assert powers[0] < said.index("small, one: seed 1")
+    users = cards[0].metrics["NDCG@10"].num_users
+    assert all(f"NDCG@10: {users} users" in said[i] for i in powers)
+    assert f"NDCG@10: {users} users and 2 seeds show" in said[powers[2]]
     assert not any((tmp_path / "small").glob("seed-*/training/*/*"))
     (table,) = standings(found_cards([tmp_path]))
     assert {row.label: (row.seeds, row.trials) for row in table.rows} == {
@@ -192,6 +203,28 @@ def test_a_trial_that_diverges_is_a_trial_without_a_value(study, tmp_path, monke
         run_study(replace(study, tuning=bad), Bench(out=tmp_path))
 
 
+def test_a_metric_is_named_without_the_sampler_of_its_candidates(log, tmp_path):
+    def build(path):
+        return SequenceStore.build(EventLog.read(log), path, ties="set")
+
+    study = Study(
+        data={"small": DataSet(question="rank", build=build)},
+        models={"knn": lambda data: run_for("item_knn"), "popularity": lambda data: run_for("popularity")},
+        seeds=(1,),
+        tuning=Tuning(
+            trials=2, spaces={"knn": {"model.rule.num_neighbours": (5, 50)}}, metric="GAUC", sampler="random"
+        ),
+    )
+    said: list[str] = []
+    cards = run_study(study, Bench(out=tmp_path, say=said.append))
+    trial = json.loads((tmp_path / "small" / "trials" / "knn" / "001.json").read_text())
+    assert trial["metric"] == "GAUC[u20]"
+    assert cards[0].monitors["tuning GAUC[u20] on validation"] >= trial["value"] > 0
+    assert any("knn: by the two best trials on validation, GAUC[u20]: " in line for line in said)
+    assert any("small, by knn and popularity: GAUC[u20]: " in line for line in said)
+    assert [card.created for card in run_study(study, Bench(out=tmp_path))] == [card.created for card in cards]
+
+
 def test_only_runs_what_is_named(study, tmp_path):
     study = replace(study, tuning=None, seeds=(3,))
     cards = run_study(study, Bench(out=tmp_path), only=["popularity"])
@@ -215,6 +248,10 @@ def test_wrong_studies_are_refused_before_anything_runs(study, tmp_path):
             r"space of one \(1 settings\) must hold at least as many as trials",
         ),
         (spaces(one={}), r"space of one \(none\) must be given: every model that trains has the same trials"),
+        (
+            replace(study, models=dict(study.models) | {"trees": lambda data: run_for("lightgbm")}),
+            r"space of trees \(none\) must be given: every model that trains has the same trials",
+        ),
         (replace(study, models=dict(study.models) | {"text": lambda data: "x"}), "must be a function that gives a Run"),
     ]
     for wrong, sentence in cases:

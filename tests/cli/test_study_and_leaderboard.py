@@ -41,17 +41,20 @@ def test_a_study_leaves_cards_tables_and_a_page_and_a_leaderboard_takes_them(run
     answer = run("study", file, "--out", out)
     assert answer.code == 0, answer.err
     assert "views, markov: seed 2" in answer.err
+    assert "views, by markov and popularity: NDCG@10: " in answer.err
     assert "Cards, tables.md, index.html and leaderboard.json stand in" in answer.out
     assert "<h1>Two that count</h1>" in (out / "index.html").read_text()
     assert "| popularity | " in (out / "tables.md").read_text()
     assert "Plots, one a factor, stand in" in answer.out
     assert "<text" in (out / "factors" / "order-time.svg").read_text()
     assert "markov minus popularity: NDCG@10 " in " ".join(answer.out.split())
-    assert "| Order &amp; time | markov | popularity | 2, 2 | NDCG@10 " in (out / "differences.md").read_text()
+    assert "| Order &amp; time | markov | popularity | 2, 2 | NDCG@10 | " in (out / "differences.md").read_text()
 
     (told,) = json.loads(run("study", file, "--out", out, "--json").out)["differences"]
     assert (told["factor"], told["variant"], told["base"]) == ("Order & time", "markov", "popularity")
     assert told["NDCG@10"]["low"] <= told["NDCG@10"]["value"] <= told["NDCG@10"]["high"]
+    assert 0 < told["NDCG@10"]["p_value"] <= told["NDCG@10"]["p_holm"] <= 1
+    assert told["NDCG@10"]["detectable"] > 0
 
     page = tmp_path / "page.md"
     page.write_text("# Mine\n<!-- tables -->\n<!-- end of tables -->\n")

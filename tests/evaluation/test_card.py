@@ -13,7 +13,7 @@ from hpgr.evaluation.calibration import calibration
 from hpgr.evaluation.card import CertificateFacts, Protocol, ResultCard
 from hpgr.evaluation.comparison import compare
 from hpgr.evaluation.intervals import Bootstrap, Interval
-from hpgr.evaluation.provenance import commit, hardware, peak_memory_bytes
+from hpgr.evaluation.provenance import commit, forget_peak_memory, hardware, peak_memory_bytes
 from hpgr.evaluation.slices import Slice
 
 
@@ -54,6 +54,28 @@ def test_saved_is_loaded(tmp_path):
     assert text["metrics"]["NDCG@10"] == {"value": 0.5, "low": 0.4, "high": 0.6, "num_users": 3}
     card(per_user=None, calibration=None).save(tmp_path / "deep" / "er")
     assert ResultCard.load(tmp_path / "deep" / "er").per_user is None
+
+
+def test_metrics_of_sampled_candidates_carry_the_sampler(tmp_path):
+    sampled = Protocol(candidates="sampled[uniform 20], 63 candidates", seen="kept", targets="last")
+    metrics = {"AUC": Interval(value=0.7), "NDCG@10": Interval(value=0.5), "log loss": Interval(value=0.2)}
+    made = card(protocol=sampled, metrics=metrics)
+    assert list(made.metrics) == ["AUC[u20]", "NDCG@10[u20]", "log loss[u20]"]
+    assert [list(part.metrics) for part in made.slices] == [["x[u20]"]]
+    assert made.per_user.columns == ["user_id", "num_queries", "NDCG@10[u20]"]
+    assert made.metrics["AUC"] == made.metrics["AUC[u20]"] == Interval(value=0.7)
+    with pytest.raises(KeyError, match="GAUC"):
+        made.metrics["GAUC"]
+    assert (made.question, card().question) == ("rank", "retrieve")
+    made.save(tmp_path)
+    # A file of before names carried the sampler.
+    path = tmp_path / "card.json"
+    path.write_text(path.read_text().replace("[u20]", ""))
+    old = ResultCard.load(tmp_path)
+    assert old == made == dataclasses.replace(made)
+    assert old.per_user.equals(made.per_user)
+    (found,) = compare(old, made, metrics=["NDCG@10"], how=Bootstrap(num_samples=50))
+    assert (found.metric, found.interval.value) == ("NDCG@10[u20]", 0.0)
 
 
 def test_numbers_that_are_not_finite_make_valid_json(tmp_path):
@@ -126,6 +148,18 @@ def test_a_card_says_where_it_comes_from():
     assert {"python", "torch", "polars", "numpy"} <= set(found.versions)
     assert datetime.fromisoformat(found.created).utcoffset().total_seconds() == 0
     assert peak_memory_bytes() > 2**20
+
+
+def test_the_peak_of_memory_can_begin_anew():
+    if not forget_peak_memory():
+        pytest.skip("the system does not forget")
+    before = peak_memory_bytes()
+    held = np.ones(2**23)
+    assert peak_memory_bytes() > before + 2**25
+    del held
+    high = peak_memory_bytes()
+    assert forget_peak_memory()
+    assert peak_memory_bytes() < high - 2**25
 
 
 def test_the_commit_is_that_of_a_checkout_and_of_nothing_around_it(tmp_path):

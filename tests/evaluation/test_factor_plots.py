@@ -24,7 +24,7 @@ class Table:
     question: str = "retrieve"
 
     @property
-    def metrics(self) -> list[str]:
+    def main(self) -> list[str]:
         return ["NDCG@10"]
 
 

@@ -125,8 +125,10 @@ def test_how_others_would_be_trained_makes_no_second_row_of_a_counting_model():
         counting = card("markov", created=f"2026-02-0{stages}T00:00:00+00:00", wall_time_s=seconds)
         return replace(counting, config=counting.config | {"stages": {"retrieve": {"epochs": stages}}})
 
-    (table,) = standings(found(*(one(n, {"evaluation": 7.0}) for n in (1, 2))))
-    assert [row.cards[0].config["stages"]["retrieve"]["epochs"] for row in table.rows] == [2]
+    for seconds in ({"evaluation": 7.0}, {"fit": 3.0, "evaluation": 7.0}):
+        (table,) = standings(found(*(one(n, seconds) for n in (1, 2))))
+        assert [row.cards[0].config["stages"]["retrieve"]["epochs"] for row in table.rows] == [2]
+        assert (table.rows[0].training_s, table.rows[0].budget) == (seconds.get("fit"), {})
     (table,) = standings(found(*(one(n, {"retrieve": 1.0, "evaluation": 7.0}) for n in (1, 2))))
     assert [row.label for row in table.rows] == ["markov", "markov (2)"]
 
@@ -185,7 +187,7 @@ def test_the_page_has_a_row_a_model_and_loads_nothing():
     assert "<h1>A &amp; B</h1>" in text
     assert text.count("<svg") == 3
     # Every column can be sorted by a button, and cells sort by their values and not by their texts.
-    assert len([tag for tag, name, _ in parsed.attributes if (tag, name) == ("button", "type")]) == 2 * (1 + 3 + 8)
+    assert len([tag for tag, name, _ in parsed.attributes if (tag, name) == ("button", "type")]) == 2 * (1 + 3 + 9)
     assert parsed.tables[0][1] == dict(
         enumerate(
             [
@@ -195,6 +197,7 @@ def test_the_page_has_a_row_a_model_and_loads_nothing():
                 "0.25",
                 "2",
                 "0",
+                "",
                 "150.0",
                 "1048576",
                 "1000",
@@ -237,18 +240,49 @@ def test_a_metric_without_a_value_is_null_and_stands_last():
 
 
 def test_markdown_table_by_hand():
-    (table,) = standings(found(card(value=0.2), card("markov", 0.1, monitors={"tuning trials": 4})))
+    budget = {"seed": 1, "stages": {"retrieve": {"epochs": 9, "limit_batches": None}, "rank": {"epochs": 3}}}
+    trained = card(value=0.2, config=budget, monitors={"tuning trials": 4})
+    (table,) = standings(found(trained, card("markov", 0.1, wall_time_s={"fit": 2.0, "evaluation": 7.0})))
     assert markdown_tables([table]).splitlines() == [
         "### music",
         "",
         "full catalogue (7 items); 5,678 questions in the test part; metrics over 9 users; 4 trials a tuned model; "
         "certificate `aaaaaaaaaaaa`.",
         "",
-        "| model | NDCG@10 | HitRate@10 | HitRate@50 | MRR@10 | coverage@10 | novelty@10 | training s | parameters |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| sasrec | 0.2000 [0.1000, 0.3000] | – | – | – | 0.5000 | – | 100 | 1,000 |",
-        "| markov | 0.1000 [0.0000, 0.2000] | – | – | – | 0.5000 | – | 100 | 1,000 |",
+        "| model | NDCG@10 | coverage@10 | budget | training s | parameters |",
+        "| --- | ---: | ---: | --- | ---: | ---: |",
+        "| sasrec | 0.2000 [0.1000, 0.3000] | 0.5000 | retrieve 9 × all, 4 trials | 100 | 1,000 |",
+        "| markov | 0.1000 [0.0000, 0.2000] | 0.5000 | – | 2 | 1,000 |",
     ]
+
+
+def test_a_row_tells_its_budget_and_that_its_commit_is_unknown():
+    stages = {name: {"epochs": 4, "limit_batches": 200, "lr": 0.1} for name in ("retrieve", "rank")}
+    both = {"retrieve": 1.0, "rank": 2.0, "evaluation": 3.0}
+    cards = [card(config={"seed": seed, "stages": stages}, seed=seed, wall_time_s=both) for seed in (1, 2)]
+    (table,) = standings(found(cards[0], replace(cards[1], commit=None)))
+    (row,) = leaderboard_tree([table])["tables"][0]["rows"]
+    assert row["budget"] == {name: {"epochs": 4, "limit_batches": 200} for name in ("retrieve", "rank")}
+    assert row["commits"] == ["0123456789abcdef-dirty", "commit unknown"]
+    text = page([table])
+    assert "retrieve 4 × 200<br>rank 4 × 200</td>" in text
+    assert '012345678-dirty<br><span class="flag">commit unknown</span></td>' in text
+
+
+def test_tables_of_sampled_candidates_go_by_their_headlines():
+    protocol = Protocol(candidates="sampled[popularity 20], 63 candidates", seen="kept", targets="test part; by time")
+
+    def ranked(model, value, loss):
+        metrics = {"MRR@10": value, "log loss": loss, "GAUC": value, "AUC": value}
+        return card(model, protocol=protocol, metrics={name: Interval(value=v) for name, v in metrics.items()})
+
+    (table,) = standings(found(ranked("a", 0.6, 0.3), ranked("b", 0.8, 0.2), ranked("item_knn", 0.7, 0.4)))
+    assert (table.question, [row.label for row in table.rows]) == ("rank", ["b", "item_knn", "a"])
+    assert table.main == ["AUC[p20]", "GAUC[p20]", "log loss[p20]"]
+    assert table.metrics == [*table.main, "MRR@10[p20]"]
+    assert table.rows[2].below == ("item_knn",)
+    assert "| model | AUC[p20] | GAUC[p20] | log loss[p20] | budget |" in markdown_tables([table])
+    assert "below item_knn in AUC[p20]" in page([table])
 
 
 def test_tables_stand_between_the_marks_and_nothing_else_changes(tmp_path):

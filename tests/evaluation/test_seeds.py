@@ -11,6 +11,7 @@ from hpgr.core.errors import DataError
 from hpgr.evaluation.card import CertificateFacts, Protocol, ResultCard
 from hpgr.evaluation.intervals import Bootstrap, Interval, bootstrap_means
 from hpgr.evaluation.seeds import difference_over_seeds, over_seeds
+from hpgr.evaluation.significance import sign_flip_p
 
 
 def card(values_U, *, seed=1, model="sasrec", users=None, **more):
@@ -91,6 +92,18 @@ def test_a_difference_pairs_users_and_not_seeds():
     assert found.interval.high - found.interval.low < 0.08
     (back,) = difference_over_seeds(second, first)
     assert back.interval.value == pytest.approx(-found.interval.value)
+
+
+def test_p_is_of_the_users_means_over_seeds_and_detectable_of_both():
+    rng = np.random.default_rng(6)
+    people = rng.normal(0, 1, 300)
+    first, second = ([card(people + rng.normal(s, 0.5, 300), seed=i) for i in range(5)] for s in (0.0, 0.1))
+    (found,) = difference_over_seeds(first, second)
+    means = [np.mean([c.per_user["x"].to_numpy() for c in cards], axis=0) for cards in (first, second)]
+    moved = means[1] - means[0]
+    assert found.p_value == found.p_holm == sign_flip_p(moved)
+    error = moved.var() / 300 + sum(np.var(values, ddof=1) / 5 for values in (found.first, found.second))
+    assert found.detectable == pytest.approx(2.8016 * error**0.5, rel=1e-4)
 
 
 def test_lucky_seeds_do_not_make_a_difference():

@@ -91,7 +91,7 @@ const quality = (() => {
   }
 
   function group(one) {
-    const first = FIRST.find((name) => one.metrics.includes(name)) ?? one.metrics[0], plot = el("div"), said = el("p", {}), parts = el("div");
+    const first = FIRST.map((name) => one.metrics.find((metric) => metric.replace(/\[.*\]$/, "") === name)).find(Boolean) ?? one.metrics[0], plot = el("div"), said = el("p", {}), parts = el("div");
     const own = one.cards.find((card) => card.own) ?? one.cards[0];
     const select = el("select", {class: "field", "aria-label": "Metric", onchange: () => show(select.value)}, one.metrics.map((name) => el("option", {value: name, selected: name === first}, name)));
     function show(metric) {
