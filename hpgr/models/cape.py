@@ -36,7 +36,7 @@ def cape_hstu(
 ) -> ScoringRecommender.Config:
     """HSTU whose places are found from the attention scores, in the stead of its own."""
     context = ContextualPosition.Config(num_positions=max_len)
-    layer = HstuLayer.Config(num_heads=2, normaliser=float(max_len), dropout=dropout, context=context)
+    layer = HstuLayer.Config(num_heads=2, normaliser=float(max_len), dropout=dropout, context=context, init_std=0.02)
     encoder = HstuStates.Config(layer=layer, num_layers=num_layers, dropout=dropout)
     items = IdEmbedding.Config(dim=dim, scale=True)
     return ScoringRecommender.Config(items=items, encoder=encoder, objective=NextItem.Config())
@@ -49,7 +49,7 @@ def cape_din(
     """DIN, which knows no order, with places found from its attention scores: the article's first backbone."""
     attention = TargetAttention.Config(context=ContextualPosition.Config(num_positions=max_len))
     return RankingRecommender.Config(
-        items=IdEmbedding.Config(dim=dim, std=dim**-0.5),
+        items=IdEmbedding.Config(dim=dim, scale=True),
         trunk=SessionTrunk.Config(position=None),
         encoder=TargetEncoder.Config(attention=attention),
         head=Head.Config(dropout=dropout),

@@ -17,7 +17,7 @@ def din(
 ) -> RankingRecommender.Config:
     """Each candidate weighs the events of the history by a small network and reads their sum; no order, no places."""
     return RankingRecommender.Config(
-        items=IdEmbedding.Config(dim=dim, std=dim**-0.5),
+        items=IdEmbedding.Config(dim=dim, scale=True),
         trunk=SessionTrunk.Config(position=None),
         encoder=TargetEncoder.Config(attention=TargetAttention.Config(hidden_dim=hidden_dim)),
         head=Head.Config(dropout=dropout),

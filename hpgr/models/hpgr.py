@@ -27,22 +27,24 @@ def hpgr_paper(
     *, dim: int = 64, num_heads: int = 2, num_layers: int = 2, dropout: float = 0.2, k: int = 16, sigma: float = 1.0
 ) -> TwoStageRecommender.Config:
     """The faithful preset: session enhancement in both stages, multiplicative preference-guided sparse attention."""
-    # Vectors of norm 1: neither place nor session swamps an item at the start.
-    items = IdEmbedding.Config(dim=dim, std=dim**-0.5)
+    # Read at a norm near 1, so that neither place nor session swamps an item at the start, and held small, so that they move soon.
+    items = IdEmbedding.Config(dim=dim, scale=True)
     layer = TransformerLayer.Config(num_heads=num_heads, ffn_dim=2 * dim, dropout=dropout)
     sem = SessionEnhancement.Config(layer=layer)
     return TwoStageRecommender.Config(
         retriever=ScoringRecommender.Config(
             items=items,
             trunk=SessionTrunk.Config(sem=sem),
-            encoder=AttentionEncoder.Config(layer=layer, num_layers=2, causal=False, bias=RelativeBias.Config()),
+            encoder=AttentionEncoder.Config(
+                layer=layer, num_layers=2, causal=False, bias=RelativeBias.Config(), init_std=0.02
+            ),
             objective=MaskedItem.Config(mask_prob=0.3, cost=FullSoftmax(temperature=0.05)),
         ),
         ranker=RankingRecommender.Config(
             items=items,
             trunk=SessionTrunk.Config(sem=replace(sem, causal=True)),
             encoder=HstuEncoder.Config(
-                layer=HstuLayer.Config(num_heads=num_heads, dropout=dropout),
+                layer=HstuLayer.Config(num_heads=num_heads, dropout=dropout, init_std=0.02),
                 num_layers=num_layers,
                 selection=PreferenceSelector.Config(k=k, sigma=sigma),
                 gate="multiplicative",
@@ -69,7 +71,9 @@ def hpgr(
         ),
         encoder=replace(
             config.ranker.encoder,
-            layer=HstuLayer.Config.library(num_heads=num_heads, normaliser=200.0, dropout=dropout),
+            layer=replace(
+                HstuLayer.Config.library(num_heads=num_heads, normaliser=200.0, dropout=dropout), init_std=0.02
+            ),
             num_layers=num_layers,
             gate="additive",
         ),

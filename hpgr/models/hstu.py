@@ -5,6 +5,7 @@ Departs: see ``docs/models/hstu.md``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from hpgr.core.errors import ConfigError
@@ -81,6 +82,7 @@ def hstu_ranker(
 ) -> RankingRecommender.Config:
     """Ranking by the library ("STU") layer: places from the end, roots of ages, candidates scored together against one memory."""
     layer = HstuLayer.Config.library(num_heads=num_heads, normaliser=float(max_len), dropout=dropout)
+    layer = replace(layer, init_std=0.02)
     place = TimeAwarePosition.Config(num_positions=8192, num_time_buckets=2048, spacing="sqrt")
     return RankingRecommender.Config(
         items=IdEmbedding.Config(dim=dim, scale=True),

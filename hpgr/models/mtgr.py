@@ -26,7 +26,7 @@ def mtgr(
     mlp = FeedForward.Config(hidden_dim=2 * dim, dropout=dropout)
     layer = MtgrLayer.Config(mlp=mlp, num_heads=num_heads, dropout=dropout)
     return RankingRecommender.Config(
-        items=IdEmbedding.Config(dim=dim, std=dim**-0.5),
+        items=IdEmbedding.Config(dim=dim, scale=True),
         trunk=MtgrTrunk.Config(mlp=mlp),
         encoder=MtgrEncoder.Config(layer=layer, num_layers=num_layers, window_s=window_s),
         head=Head.Config(),

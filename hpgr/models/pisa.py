@@ -44,7 +44,7 @@ def pisa(
         layer=layer, num_layers=num_layers, bias=RelativeBias.Config(num_positions=64), dropout=dropout
     )
     return ScoringRecommender.Config(
-        items=IdEmbedding.Config(dim=dim, std=dim**-0.5),
+        items=IdEmbedding.Config(dim=dim, scale=True),
         encoder=SessionTokens.Config(encoder=sessions),
         objective=NextItem.Config(cost=costs[loss]),
         adapter=LongTermMemory.Config(num_items=num_remembered, weight=memory),

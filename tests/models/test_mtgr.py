@@ -64,7 +64,7 @@ def test_every_domain_learns_its_own_norm():
     model = mtgr(dim=16).build(num_items=NUM_ITEMS)
     times = [*OLD_MS, NOW_MS - 2000, NOW_MS - 1000]
     history, candidates = packed_users(
-        [[1, 2, 3, 4, 5]], [times], torch.tensor([[6, 7]]), [NOW_MS] * 2, torch.randn(2, 7)
+        [[1, 2, 3, 4, 5]], [times], torch.tensor([[6, 7]]), [NOW_MS] * 2, torch.randn(2, 8)
     )
     label = torch.tensor([1.0, 0.0])
     model.loss((history, labelled(candidates, label)), torch_generator(0))["loss"].backward()
