@@ -2,7 +2,7 @@
 
     hpgr study studies/mqsa_ted.py --data FOLDER --out runs/mqsa_ted
 
-Some hours of a core for each trained row; ``--only mqsa_ted --only backbone`` runs the two that matter most.
+Some hours of a core for each trained row; ``--only mqsa_ted --only 'single queries'`` runs the two that matter most.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hpgr.recipes import recipes
 
 def mqsa_ted() -> Study:
     recipe = recipes()["beauty_mqsa_ted"]()
-    factors = {"Parts": ("backbone", "mqsa only", "ted only", "mqsa_ted")}
+    factors = {"Parts": ("single queries", "mqsa only", "ted only", "mqsa_ted")}
     return Study.of(
         recipe,
         data={"beauty_mqsa_ted": DataSet.of(recipe)},

@@ -2,8 +2,8 @@
 
     hpgr study studies/rearec.py --data FOLDER --out runs/rearec
 
-A batch of `rearec` takes four to five times as long as one of the backbone, one of `rearec-ensemble` eight times;
-``--only rearec --only backbone`` runs the two that matter most.
+A batch of `rearec` takes four to five times as long as one without a step, one of `rearec-ensemble` eight times;
+``--only rearec --only 'no step'`` runs the two that matter most.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hpgr.recipes import recipes
 
 def rearec() -> Study:
     recipe = recipes()["beauty_rearec"]()
-    factors = {"Steps": ("backbone", "rearec, one step", "rearec", "rearec-ensemble")}
+    factors = {"Steps": ("no step", "rearec, one step", "rearec", "rearec-ensemble")}
     return Study.of(
         recipe, data={"beauty_rearec": DataSet.of(recipe)}, summary="ReaRec with and without its steps", factors=factors
     )

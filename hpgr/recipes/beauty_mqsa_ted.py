@@ -21,7 +21,7 @@ def beauty_mqsa_ted() -> Recipe:
     single = whole.encoder.first
     single = replace(single, position=whole.encoder.position)
     models = {
-        "backbone": replace(whole, encoder=single, auxiliary=None),
+        "single queries": replace(whole, encoder=single, auxiliary=None),
         "mqsa only": replace(whole, auxiliary=None),
         "ted only": replace(whole, encoder=single),
         "mqsa_ted": whole,

@@ -25,7 +25,7 @@ def beauty_rearec() -> Recipe:
     settings = replace(SHORT_HISTORIES, clip=None)
     whole = _late(rearec(dropout=0.5))
     models = {
-        "backbone": replace(whole, encoder=whole.encoder.encoder, objective=NextItem.Config()),
+        "no step": replace(whole, encoder=whole.encoder.encoder, objective=NextItem.Config()),
         "rearec, one step": _late(rearec(dropout=0.5, steps=1)),
         "rearec": whole,
         "rearec-ensemble": rearec_ensemble(dropout=0.5),
