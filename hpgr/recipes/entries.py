@@ -63,7 +63,8 @@ def among_sampled(max_len: int, sampler: Literal["uniform", "popularity"] = "uni
             negatives=SampledNegatives(negatives=20, sampler=sampler), positives_per_user=3, batch_tokens=4096
         ),
         retrieve=StageSettings(epochs=8, lr=3e-3),
-        rank=StageSettings(epochs=15, limit_batches=80),
+        # HSTU and MTGR stand still for some epochs before they learn from histories: nothing stops them, and the best epoch counts.
+        rank=StageSettings(epochs=15, limit_batches=80, patience=None),
     )
 
 
