@@ -92,19 +92,19 @@ class Variant:
 
     def config(self, scale: Scale) -> TwoStageRecommender.Config:
         """The model of this row; times say nothing on this data, so places are ranks only."""
-        items = IdEmbedding.Config(dim=scale.dim, std=scale.dim**-0.5)
+        items = IdEmbedding.Config(dim=scale.dim, scale=True)
         place = TimeAwarePosition.Config(num_positions=128, num_time_buckets=None)
         layer = TransformerLayer.Config(num_heads=2, ffn_dim=2 * scale.dim)
         sem = SessionEnhancement.Config(layer=layer, position=place) if self.sem else None
         retriever = ScoringRecommender.Config(
             items=items,
             trunk=SessionTrunk.Config(position=place, sem=sem),
-            encoder=AttentionEncoder.Config(layer=layer, num_layers=2, causal=False),
+            encoder=AttentionEncoder.Config(layer=layer, num_layers=2, causal=False, init_std=0.02),
             objective=MaskedItem.Config(mask_prob=0.2, session_mask_prob=0.0, last_prob=0.0),
             mask_at=self.mask_at,
         )
         reading = HstuEncoder.Config(
-            layer=HstuLayer.Config(num_heads=2, normaliser=128.0),
+            layer=HstuLayer.Config(num_heads=2, normaliser=128.0, init_std=0.02),
             num_layers=2,
             selection=self.selection,
             gate=self.gate,
