@@ -184,7 +184,8 @@ def two_interests(num_users: int, seed: int) -> list[list[int]]:
 def test_rounds_lose_nothing_beside_one_narrow_query_of_two_interests():
     """Ten items in two rounds against the ten of one query, of one trained base; the first five are the same by construction.
 
-    The article's gain is not seen: over seeds 1 to 5 it is -.020, .038, -.012, .025 and -.035, none in the mean.
+    The article's gain is not shown: over seeds 1 to 5 it is .002, .078, .000, .040 and -.017, in the mean .021 with an error of
+    as much. Two lists of 600 users differ by .016 by chance.
     """
     rows, gains = two_interests(600, 999), []
     history, last = asked([row[:-1] for row in rows]), torch.tensor([[row[-1]] for row in rows])
@@ -206,7 +207,8 @@ def test_rounds_lose_nothing_beside_one_narrow_query_of_two_interests():
                 best, _ = top_k(model.scores(history), 10, excluded=history.jagged(history.item_idx))
                 hits.append((best == last).any(1).float().mean().item())
         gains.append(hits[0] - hits[1])
-    assert max(abs(gain) for gain in gains) < 0.08, gains
+    assert sum(gains) / 2 > -0.02, gains
+    assert min(gains) > -0.04, gains
     assert hits[0] > 1.5 * 10 / NUM_ITEMS, hits
 
 

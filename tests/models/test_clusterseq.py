@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,7 +14,8 @@ from hpgr.core.batch import Candidates, History
 from hpgr.core.errors import ConfigError
 from hpgr.core.seeds import torch_generator
 from hpgr.models.clusterseq import clusterseq
-from hpgr.training.settings import StageSettings
+from hpgr.training.interrupts import TrainingInterrupted
+from hpgr.training.settings import Housekeeping, StageSettings
 from hpgr.training.stages import fit_stage
 
 NUM_ITEMS = 10
@@ -95,14 +97,40 @@ def test_what_is_asked_in_inference_mode_is_what_is_asked_without_gradients(clos
         close(frame.candidate_scores(history, candidates)[[0, 1, 3]], scores[[0, 0, 2], [1, 2, 4]])
 
 
-def test_bf16_trains_and_a_resumed_pool_is_kept(tmp_path):
-    frame = clusterseq(dim=8, num_clusters=2, predict="last").build(num_items=NUM_ITEMS)
-    pool = frame.adapter.pool_M.clone()
-    config = StageSettings(epochs=6, precision="bf16")
-    result = fit_stage(frame.stages()[0], Walks(20, 3, 1, noise=0.0), settings=config, seed=1)
+def fitted(keep: Housekeeping | None = None, *, stop_at: int | None = None, precision="32"):
+    """The frame after six epochs of ten steps, the last three with clusters, and the steps that were made."""
+    torch.manual_seed(2)
+    frame, steps = clusterseq(dim=8, num_clusters=2, predict="last").build(num_items=NUM_ITEMS), []
+
+    def loss(batch, generator):
+        steps.append(1)
+        if len(steps) == stop_at:
+            signal.raise_signal(signal.SIGINT)
+        return frame.loss(batch, generator)
+
+    stage, settings = replace(frame.stages()[0], loss=loss), StageSettings(epochs=6, precision=precision)
+    result = fit_stage(stage, Walks(20, 3, 1, noise=0.0), settings=settings, seed=1, keep=keep)
+    return frame, len(steps), result
+
+
+def test_bf16_trains():
+    torch.manual_seed(2)
+    pool = clusterseq(dim=8, num_clusters=2, predict="last").build(num_items=NUM_ITEMS).adapter.pool_M
+    frame, _, result = fitted(precision="bf16")
     assert result.precision == "bf16-mixed"
     assert bool(frame.adapter.clusters.begun)
     assert not torch.equal(frame.adapter.pool_M, pool)
+
+
+def test_a_run_that_was_stopped_within_an_epoch_goes_on_with_its_pool_and_its_centres(tmp_path):
+    whole, steps, _ = fitted()
+    with pytest.raises(TrainingInterrupted):
+        fitted(Housekeeping(folder=tmp_path), stop_at=45)
+    again, rest, _ = fitted(Housekeeping(folder=tmp_path, resume=True))
+    assert (steps, rest) == (60, 15)
+    assert torch.equal(again.adapter.pool_M, whole.adapter.pool_M)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
 
 
 def test_centres_are_placed_once_and_epochs_without_them_are_not_judged():
@@ -129,11 +157,13 @@ def test_what_does_not_fit_is_refused():
 class Walks:
     """Ten batches of ``num_users`` tasks: one user of ten goes down the line of items, the others up; a Batches.
 
-    ``noise``: so often an event that is neither the last of the support nor the target is any item.
+    ``noise``: so often an event that is neither the last of the support nor the target is any item. ``down``: the share that
+    goes down.
     """
 
-    def __init__(self, num_users: int, support: int, seed: int, noise: float) -> None:
+    def __init__(self, num_users: int, support: int, seed: int, noise: float, down: float = 0.1) -> None:
         self.num_users, self.support, self.seed, self.noise, self.epoch = num_users, support, seed, noise, 0
+        self.down = down
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -143,7 +173,8 @@ class Walks:
 
     def __iter__(self):
         for number in range(10):
-            rows, _ = walks(self.num_users, self.support, (self.seed, (10 * self.epoch + number) % 20), self.noise, 0.1)
+            seed = (self.seed, (10 * self.epoch + number) % 20)
+            rows, _ = walks(self.num_users, self.support, seed, self.noise, self.down)
             yield asked(rows, training=True)
 
 
@@ -195,26 +226,36 @@ def test_clusters_find_the_planted_populations():
     assert 0.1 < found.mean() < 0.9
 
 
+def late_ranks(num_clusters: int | None, rows, *, down: float) -> np.ndarray:
+    """``[len(rows)]``: reciprocal ranks, a mean over the last ten of 32 epochs and over two seeds."""
+    values: list[np.ndarray] = []
+    for seed in (1, 2):
+        frame = on_a_line(num_clusters, seed)
+
+        def validate(frame=frame) -> dict[str, float]:
+            values.append(reciprocal_ranks(frame, rows))
+            return {"epoch": float(len(values))}
+
+        settings = StageSettings(epochs=32, lr=5e-3, patience=None)
+        fit_stage(frame.stages()[0], Walks(40, 3, seed, 0.3, down), settings=settings, seed=seed, validate=validate)
+    return np.mean([*values[22:32], *values[54:]], axis=0)
+
+
 def test_the_few_gain_by_clusters_and_the_many_lose_nothing():
     """Some events are strays, so that a support leaves doubt, which one start for all decides for the many."""
     rows, falls = walks(400, 3, 999, 0.3, 0.5)
-    few, many = {}, {}
-    for num_clusters in (None, 2):
-        values: list[np.ndarray] = []
-        for seed in (1, 2):
-            frame = on_a_line(num_clusters, seed)
-
-            def validate(frame=frame, values=values) -> dict[str, float]:
-                values.append(reciprocal_ranks(frame, rows))
-                return {"epoch": float(len(values))}
-
-            settings = StageSettings(epochs=32, lr=5e-3, patience=None)
-            fit_stage(frame.stages()[0], Walks(40, 3, seed, 0.3), settings=settings, seed=seed, validate=validate)
-        late = np.mean([*values[22:32], *values[54:]], axis=0)
-        few[num_clusters], many[num_clusters] = late[falls].mean(), late[~falls].mean()
+    late = {num_clusters: late_ranks(num_clusters, rows, down=0.1) for num_clusters in (None, 2)}
+    few, many = ({clusters: ranks[who].mean() for clusters, ranks in late.items()} for who in (falls, ~falls))
     assert many[None] > few[None] + 0.2
     assert few[2] > few[None] + 0.02, few
     assert many[2] > many[None] - 0.02, many
+
+
+def test_clusters_win_nothing_where_all_users_are_of_one_kind():
+    """The margin is that of the few above."""
+    rows, _ = walks(400, 3, 999, 0.3, 0.0)
+    one, two = (late_ranks(num_clusters, rows, down=0.0).mean() for num_clusters in (None, 2))
+    assert abs(two - one) < 0.02, (one, two)
 
 
 def test_more_support_is_a_better_answer():

@@ -27,6 +27,9 @@ NUM_ITEMS, DIM = 12, 8
 SCORING = ("encoder", "objective")
 RANKING = ("trunk", "encoder", "head")
 BASE = ("items", "mask_at")
+# What makes another architecture of a class: options that are parts, and words.
+OPTIONS = ("context", "query_source", "position", "bias", "selection", "flip")
+TOLD = (("norm", "post"), ("norm", "released"), ("act", "swiglu"), ("scope", "session"))
 
 
 def configs(kind: type) -> list[Any]:
@@ -40,12 +43,17 @@ def configs(kind: type) -> list[Any]:
 
 
 def part_name(part: Any) -> str:
-    """What tells parts apart: the class, whether it reads later events, what is inside an objective or a wrapper."""
+    """What tells parts apart: the class, what is inside an objective or a wrapper, what it and its layers have of ``OPTIONS``,
+    whether it reads later events."""
     if part is None:
         return "none"
     name = type(part).__qualname__.split(".")[0]
     inner = [getattr(part, slot) for slot in ("cost", "encoder") if is_dataclass(getattr(part, slot, None))]
     name += "".join(f"[{part_name(one)}]" for one in inner)
+    held = [part, *(getattr(part, slot, None) for slot in ("layer", "attention"))]
+    options = [slot for slot in OPTIONS if any(is_dataclass(getattr(one, slot, None)) for one in held)]
+    options += [word for one in held for slot, word in TOLD if getattr(one, slot, None) == word]
+    name += f" with {', '.join(options)}" if options else ""
     return name + (" (reads later events)" if getattr(part, "causal", True) is False else "")
 
 
@@ -184,13 +192,28 @@ def _of_several(pairing: dict[str, str]) -> str | None:
 
 def test_the_registry_knows_these_parts():
     frames = configs(ScoringRecommender.Config)
-    assert len(frames) >= 13
-    assert len(parts(frames, "encoder")) >= 4, parts(frames, "encoder")
-    assert len(parts(frames, "objective")) >= 6, parts(frames, "objective")
-    assert further_slots(ScoringRecommender.Config) == ["trunk", "auxiliary", "adapter", "interests"]
+    assert len(frames) == 25
+    assert len(parts(frames, "encoder")) == 18, list(parts(frames, "encoder"))
+    assert len(parts(frames, "objective")) == 10, list(parts(frames, "objective"))
+    further = {slot: len(parts(frames, slot)) - 1 for slot in further_slots(ScoringRecommender.Config)}
+    assert further == {"trunk": 1, "auxiliary": 3, "adapter": 2, "interests": 2}
+    assert [len(parts(RANKERS, slot)) for slot in RANKING] == [4, 6, 1]
     refused = [reason(pairing) for pairing in PAIRINGS]
     assert {why: refused.count(why) > 0 for why in REFUSED} == dict.fromkeys(REFUSED, True)
-    assert refused.count(None) >= 48
+    assert (len(PAIRINGS), refused.count(None)) == (1620, 944)
+
+
+def test_contextual_and_plain_layers_of_one_class_are_parts_of_their_own():
+    found = parts(configs(ScoringRecommender.Config), "encoder")
+    assert {name for name in found if name.startswith(("AttentionEncoder", "HstuStates"))} == {
+        "AttentionEncoder with context",
+        "AttentionEncoder with position",
+        "AttentionEncoder with position, post",
+        "AttentionEncoder with position, swiglu",
+        "AttentionEncoder with bias (reads later events)",
+        "HstuStates with context",
+        "HstuStates with position, bias",
+    }
 
 
 @pytest.mark.parametrize("pairing", PAIRINGS, ids=lambda pairing: " + ".join(pairing.values()))
