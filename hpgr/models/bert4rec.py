@@ -39,7 +39,7 @@ def bert4rec(
         final_norm=False,
     )
     return ScoringRecommender.Config(
-        items=IdEmbedding.Config(dim=dim, scale=True, output_bias=True),
+        items=IdEmbedding.Config(dim=dim, std=dim**-0.5, output_bias=True),
         encoder=TransformedEncoder.Config(encoder=encoder, eps=1e-12),
         objective=MaskedItem.Config(
             mask_prob=mask_prob,
