@@ -67,7 +67,7 @@ def test_who_has_no_history_gets_what_is_popular(fitted):
 
 def test_recall_is_measured_on_users_of_the_store(fitted):
     pytest.importorskip("faiss")
-    rough = fitted.index(Hnsw(links=2, build_effort=2, effort=1), k=10, num_queries=30)
+    rough = fitted.index(Hnsw(links=4, build_effort=8, effort=4), k=10, num_queries=30)
     assert 0 < rough.recall <= 1
     assert fitted.index("hnsw").recall > 0.8
 

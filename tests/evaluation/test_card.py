@@ -2,6 +2,7 @@ import dataclasses
 import json
 import math
 import subprocess
+import sys
 from datetime import datetime
 
 import numpy as np
@@ -151,15 +152,22 @@ def test_a_card_says_where_it_comes_from():
 
 
 def test_the_peak_of_memory_can_begin_anew():
+    """In a process of its own: one that keeps freed memory, as the service does, has a peak that no array moves."""
     if not forget_peak_memory():
         pytest.skip("the system does not forget")
-    before = peak_memory_bytes()
-    held = np.ones(2**23)
-    assert peak_memory_bytes() > before + 2**25
-    del held
-    high = peak_memory_bytes()
-    assert forget_peak_memory()
-    assert peak_memory_bytes() < high - 2**25
+    script = """
+import numpy as np
+from hpgr.evaluation.provenance import forget_peak_memory, peak_memory_bytes
+forget_peak_memory()
+before = peak_memory_bytes()
+held = np.ones(2**23)
+assert peak_memory_bytes() > before + 2**25
+del held
+high = peak_memory_bytes()
+assert forget_peak_memory()
+assert peak_memory_bytes() < high - 2**25
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_the_commit_is_that_of_a_checkout_and_of_nothing_around_it(tmp_path):

@@ -71,7 +71,7 @@ def test_the_map_holds_every_item_of_the_catalogue_in_both_spaces(client, servic
     assert found["num_items"] == len(found["points"]) == len(catalogue)
     assert found["has_second"]
     places = np.array([[one["first"], one["second"]] for one in found["points"]])
-    assert np.abs(places).max() == 1000
+    assert np.abs([[one[space] for space in ("before", "first", "second")] for one in found["points"]]).max() == 1000
     assert 0 < sum(found["spread"]) < 1
     assert [one["count"] for one in found["points"]] == sorted(catalogue.train_count.tolist(), reverse=True)
     assert (places[:, 0] != places[:, 1]).any()
