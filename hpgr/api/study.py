@@ -138,7 +138,8 @@ class Study:
     """``models``: by name a function of the data set that gives the run; name, split and seed of the run are the study's.
 
     The first of ``seeds`` is also that of the trials. ``factors``: by name the models that differ in one thing, the one that
-    the others are held against first; each gets a plot, and the differences with their intervals.
+    the others are held against first; each gets a plot, and the differences with their intervals. ``changes``: options of
+    every run, as ``overridden`` takes them.
     """
 
     data: Mapping[str, DataSet]
@@ -147,6 +148,7 @@ class Study:
     tuning: Tuning | None = None
     summary: str = "Study"
     factors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
 
     @classmethod
     def of(

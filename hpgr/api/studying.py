@@ -61,7 +61,9 @@ def run_study(
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (threads,)) as pool:
         try:
-            found = _in_processes(study, jobs, bench, lambda *job: pool.submit(_apart, file, bench.out, *job))
+            found = _in_processes(
+                study, jobs, bench, lambda *job: pool.submit(_apart, file, study.changes, bench.out, *job)
+            )
         finally:
             pool.shutdown(cancel_futures=True)
     return [found[name, model, seed] for name, model in jobs for seed in study.seeds]
@@ -148,11 +150,11 @@ def chosen(data: Iterable[str], models: Iterable[str], only: Sequence[str]) -> t
 
 
 def run_of(study: Study, asked: DataSet, model: str, seed: int) -> Run:
-    """A model's run on a data set, with the name, split and seed of the study."""
+    """A model's run on a data set, with the name, split, seed and changes of the study."""
     run = study.models[model](asked)
     if not isinstance(run, Run):
         raise ConfigError(f"model {model} of the study (gave {type(run).__name__}) must be a function that gives a Run")
-    return replace(run, name=model, split=asked.split, seed=seed)
+    return overridden(replace(run, name=model, split=asked.split, seed=seed), study.changes)
 
 
 def opened(study: Study, name: str, bench: Bench) -> SequenceStore:
@@ -195,8 +197,8 @@ def _in_processes(
     return cards
 
 
-def _apart(file: Path, out: Path, name: str, model: str, seeds: tuple[int, ...]) -> _Told:
+def _apart(file: Path, changes: tuple[str, ...], out: Path, name: str, model: str, seeds: tuple[int, ...]) -> _Told:
     """Trials of a model, or its cards of some seeds, in a process of its own: what it said, and the cards."""
     lines: list[str] = []
-    cards = model_cards(study_of(file), name, model, Bench(out=out, say=lines.append), seeds)
+    cards = model_cards(replace(study_of(file), changes=changes), name, model, Bench(out=out, say=lines.append), seeds)
     return lines, cards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,12 @@ def study(
         list[str] | None,
         typer.Option("--only", metavar="NAME", help="Run this model, or on this data set, only; repeatable."),
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="PATH=VALUE", help="An option of every run, as stages.rank.epochs=2; repeatable."
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=1, metavar="N", help="Processes, a model's trials or a seed each.")
     ] = 1,
@@ -47,7 +54,7 @@ def study(
     from hpgr.evaluation.results_tables import write_markdown
     from hpgr.evaluation.standings import standings
 
-    asked = study_of(file)
+    asked = replace(study_of(file), changes=tuple(changes or ()))
     bench = Bench(out=out, data=data, say=remark, progress=True)
     run_study(asked, bench, only=only or (), workers=workers, file=file)
     tables = standings(found_cards([out]))

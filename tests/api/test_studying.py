@@ -233,6 +233,19 @@ def test_only_runs_what_is_named(study, tmp_path):
         run_study(study, Bench(out=tmp_path), only=["twoo"])
 
 
+def test_changes_are_those_of_every_run_also_in_processes(study, asked, tmp_path):
+    study = replace(study, tuning=None, seeds=(3,), changes=("stages.retrieve.lr=0.003",))
+    run_study(study, Bench(out=tmp_path), only=["one", "two"])
+    assert [rate for *_, rate, part in asked if part == "test"] == [0.003, 0.003]
+    file = tmp_path / "mine.py"
+    file.write_text(TUNED.replace("tuning=Tuning", "seeds=(3, 4), tuning=None and Tuning"))
+    apart = replace(study_of(file), changes=("stages.retrieve.lr=0.003",))
+    (card, _) = run_study(apart, Bench(out=tmp_path / "out"), only=["sasrec"], workers=2, file=file)
+    assert card.config["stages"]["retrieve"]["lr"] == 0.003
+    with pytest.raises(UnknownNameError, match=r"no option at 'stages\.retrieve\.rate' is named 'rate'"):
+        run_study(replace(study, changes=("stages.retrieve.rate=1",)), Bench(out=tmp_path / "other"))
+
+
 def test_wrong_studies_are_refused_before_anything_runs(study, tmp_path):
     def spaces(**changed):
         tuning = replace(study.tuning, spaces=dict(study.tuning.spaces) | changed)

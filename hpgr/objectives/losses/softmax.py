@@ -61,16 +61,18 @@ class _Cost(torch.autograd.Function):
             # Written again for every part: large blocks that come and go are paid for page by page.
             rows = states.new_empty(min(chunk, states.shape[0]), table.shape[0])
             shares = torch.empty_like(rows, dtype=exact)
+            scores = rows if cast == exact else torch.empty_like(shares)
             for start in range(0, states.shape[0], chunk):
                 part = slice(start, start + chunk)
                 state_ND = states[part]
-                logits_NV = torch.mm(state_ND, table.T, out=rows[: len(state_ND)]).to(exact)
+                row_NV = torch.mm(state_ND, table.T, out=rows[: len(state_ND)])
+                logits_NV = row_NV if cast == exact else scores[: len(state_ND)].copy_(row_NV)
                 if bias_V is not None:
                     logits_NV += bias_V
                 share_NV = torch.softmax(logits_NV, 1, out=shares[: len(state_ND)])
                 own_N[part] = share_NV.gather(1, target_N[part, None])[:, 0]
                 if ups:
-                    weight_NV = share_NV.to(cast)
+                    weight_NV = share_NV if cast == exact else row_NV.copy_(share_NV)
                     ups[0][part] = weight_NV @ table
                     if cast == exact:
                         ups[1].addmm_(weight_NV.T, state_ND)
