@@ -1,4 +1,4 @@
-"""HPGR, its controls and the systems it must beat, ranking six public logs and a simulated one: six settings each, five seeds.
+"""HPGR, its controls and the systems it must beat, ranking six public logs and a simulated one: four settings each, five seeds.
 
     hpgr study studies/rankers.py --data FOLDER --out runs/rankers --only kuairand_clicks --only mtgr
 
@@ -46,6 +46,6 @@ def rankers() -> Study:
         data={name: _data(name) for name in LOGS},
         models={name: lambda data, name=name: data.entry(name) for name in names},
         seeds=(1, 2, 3, 4, 5),
-        tuning=Tuning(trials=6, spaces=spaces, sampler="random"),
+        tuning=Tuning(trials=4, spaces=spaces, sampler="random"),
         factors={f"Beside {name}": (name, "hpgr") for name in ("mtgr", "hstu-ranker", "lightgbm", "sasrec")},
     )
