@@ -127,8 +127,8 @@ def _one(source: _Source, name: str, twin: Twin, folder: Path) -> dict[str, Any]
     except (RuntimeError, IndexError, HpgrError) as error:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UnsupportedError(
-            f"{name} of {source.model} (whose computation depends on more than shapes: {first}) cannot be exported; "
-            "nothing was left"
+            f"{name} of {source.model} (whose computation depends on more than shapes: {first}) cannot be exported, "
+            "its bundle can be served by hpgr serve; nothing was left"
         ) from error
     if worst > TOLERANCE or unlike or not np.isfinite(worst):
         raise UnsupportedError(
