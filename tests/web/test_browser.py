@@ -73,7 +73,7 @@ def opened(browser: Any) -> Iterator[Any]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         watched = Watched(page, name)
         page.on("console", lambda message: watched.said.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: watched.said.append(f"error: {error}"))
