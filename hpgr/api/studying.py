@@ -41,8 +41,11 @@ def run_study(
 
     Raises: ConfigError or UnknownNameError, before anything runs, for a study that is not whole.
     """
-    check(study)
+    check(replace(study, changes=()))
     data, models = chosen(study.data, study.models, only)
+    for name in data:
+        for model in models:
+            run_of(study, study.data[name], model, study.seeds[0])
     if workers > 1 and file is None:
         raise ConfigError(f"workers ({workers}) must be 1 for a study that is not in a file")
     if study.tuning is not None:

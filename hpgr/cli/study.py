@@ -54,7 +54,8 @@ def study(
     from hpgr.evaluation.results_tables import write_markdown
     from hpgr.evaluation.standings import standings
 
-    asked = replace(study_of(file), changes=tuple(changes or ()))
+    found = study_of(file)
+    asked = replace(found, changes=(*found.changes, *(changes or ())))
     bench = Bench(out=out, data=data, say=remark, progress=True)
     run_study(asked, bench, only=only or (), workers=workers, file=file)
     tables = standings(found_cards([out]))

@@ -242,8 +242,14 @@ def test_changes_are_those_of_every_run_also_in_processes(study, asked, tmp_path
     apart = replace(study_of(file), changes=("stages.retrieve.lr=0.003",))
     (card, _) = run_study(apart, Bench(out=tmp_path / "out"), only=["sasrec"], workers=2, file=file)
     assert card.config["stages"]["retrieve"]["lr"] == 0.003
+    layers = replace(study, changes=("model.encoder.num_layers=1",))
+    (card, _) = run_study(layers, Bench(out=tmp_path / "layers"), only=["one", "two"])
+    assert card.config["model"]["encoder"]["num_layers"] == 1
+    with pytest.raises(UnknownNameError, match="encoder"):
+        run_study(layers, Bench(out=tmp_path / "other"), only=["popularity"])
     with pytest.raises(UnknownNameError, match=r"no option at 'stages\.retrieve\.rate' is named 'rate'"):
         run_study(replace(study, changes=("stages.retrieve.rate=1",)), Bench(out=tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_wrong_studies_are_refused_before_anything_runs(study, tmp_path):
